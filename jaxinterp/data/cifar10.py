@@ -1,0 +1,142 @@
+"""CIFAR-10 from whichever form the user has.
+
+Three forms are recognised:
+
+- the original binary archive, `cifar-10-binary.tar.gz`, or the folder it unpacks to;
+- a set prepared by TensorFlow Datasets (`cifar10` below the given folder), read without TensorFlow;
+- a folder of lossless mosaics, 1,000 images of 32x32 each (`train_00.webp` ..., `labels.npz`).
+
+The archive for Python holds pickles, which are never executed: it is refused by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxinterp.errors import UserError
+
+__all__ = ["CLASS_NAMES", "Cifar10", "load_cifar10"]
+
+CLASS_NAMES: tuple[str, ...] = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+_RECORD = 1 + 3 * 32 * 32
+_MEMBERS = {
+    "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+    "test": ("test_batch.bin",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cifar10:
+    """Images uint8 [n, 32, 32, 3] and labels int32 [n] of one split."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def load_cifar10(path: str | Path, split: str) -> Cifar10:
+    """Reads one split, "train" (50,000 images) or "test" (10,000).
+
+    Raises:
+      UserError: nothing recognisable at `path`, or a file of the wrong size; the sentence says
+        which forms are read.
+    """
+    path = Path(path)
+    if split not in _MEMBERS:
+        raise UserError(f"CIFAR-10 has the splits train and test, not {split!r}.")
+    if path.is_file() and tarfile.is_tarfile(path):
+        return _read_archive(path, split)
+    if (path / "labels.npz").is_file():
+        return _read_mosaics(path, split)
+    for folder in (path, path / "cifar-10-batches-bin"):
+        if (folder / _MEMBERS[split][0]).is_file():
+            return _decode_records(lambda name, folder=folder: (folder / name).read_bytes(), split)
+    if (path / "cifar10").is_dir() or path.name == "cifar10":
+        return _read_tfds(path if (path / "cifar10").is_dir() else path.parent, split)
+    python_archive = (path / "data_batch_1").is_file()
+    hint = " (this is the archive of pickles; take the binary one)" if python_archive else ""
+    raise UserError(
+        f"No CIFAR-10 at {path}{hint}: give cifar-10-binary.tar.gz, the folder it unpacks to, or a "
+        "folder prepared by TensorFlow Datasets that holds cifar10/."
+    )
+
+
+def _read_archive(path: Path, split: str) -> Cifar10:
+    with tarfile.open(path) as archive:
+        members = {Path(m.name).name: m for m in archive.getmembers() if m.isfile()}
+        if _MEMBERS[split][0] not in members:
+            raise UserError(
+                f"{path} holds no {_MEMBERS[split][0]}: take the binary archive, "
+                "cifar-10-binary.tar.gz (the one for Python holds pickles, which are not read)."
+            )
+
+        def read(name: str) -> bytes:
+            member = archive.extractfile(members[name]) if name in members else None
+            if member is None:
+                raise UserError(f"{path} holds no {name}.")
+            return member.read()
+
+        return _decode_records(read, split)
+
+
+def _decode_records(read: Callable[[str], bytes], split: str) -> Cifar10:
+    """Records of a label byte and 3,072 pixel bytes, channel by channel."""
+    parts = []
+    for name in _MEMBERS[split]:
+        content = read(name)
+        if not content or len(content) % _RECORD:
+            raise UserError(f"{name} has {len(content)} bytes, no multiple of {_RECORD}.")
+        parts.append(np.frombuffer(content, np.uint8).reshape(-1, _RECORD))
+    records = np.concatenate(parts)
+    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return Cifar10(np.ascontiguousarray(images), records[:, 0].astype(np.int32))
+
+
+def _read_mosaics(folder: Path, split: str) -> Cifar10:
+    from PIL import Image
+
+    labels = np.load(folder / "labels.npz", allow_pickle=False)[f"y_{split}"].astype(np.int32)
+    parts = []
+    for path in sorted(folder.glob(f"{split}_*.webp")):
+        with Image.open(path) as mosaic:
+            pixels = np.asarray(mosaic.convert("RGB"))
+        tiles = pixels.reshape(40, 32, 25, 32, 3).transpose(0, 2, 1, 3, 4)
+        parts.append(tiles.reshape(-1, 32, 32, 3))
+    if sum(map(len, parts)) != len(labels):
+        raise UserError(
+            f"{folder} holds {sum(map(len, parts))} {split} images but {len(labels)} labels."
+        )
+    return Cifar10(np.concatenate(parts), labels)
+
+
+def _read_tfds(folder: Path, split: str) -> Cifar10:
+    import tensorflow_datasets as tfds
+
+    try:
+        source = tfds.data_source("cifar10", data_dir=folder, split=split, download=False)
+    except Exception as error:  # TFDS raises many kinds; each means the set cannot be read
+        raise UserError(
+            f"The TFDS set cifar10 in {folder} cannot be read as a data source "
+            f"(prepare it with file_format='array_record'): {error}"
+        ) from error
+    examples: list[Any] = list(source)
+    images = np.stack([example["image"] for example in examples])
+    labels = np.asarray([example["label"] for example in examples], np.int32)
+    return Cifar10(images, labels)

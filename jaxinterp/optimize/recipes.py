@@ -1,0 +1,67 @@
+"""Ways to walk: the optimisers by name, with the settings that go with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import optax
+import optax.contrib
+
+__all__ = ["RECIPES", "Recipe", "find_recipe"]
+
+RecipeName = Literal["adam", "paper"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """An optimiser's name and numbers.
+
+    Attributes:
+      name: "adam": Adam whose rate falls to zero along a cosine over all steps. "paper": the
+        suppression paper's gradient descent, the rate halved whenever the loss has not fallen for
+        50 steps.
+      rate: the first learning rate, in units of the network's input.
+      steps: how many.
+    """
+
+    name: RecipeName
+    rate: float
+    steps: int
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optax optimiser.
+
+        Raises:
+          ValueError: an unknown name.
+        """
+        if self.name == "adam":
+            schedule = optax.cosine_decay_schedule(self.rate, self.steps)
+            return optax.adam(schedule, b1=0.9, b2=0.99)
+        if self.name == "paper":
+            plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=50, rtol=0.0, atol=0.0)
+            return optax.chain(optax.sgd(self.rate), plateau)
+        raise ValueError(f"optimizer is 'adam' or 'paper', not {self.name!r}")
+
+
+RECIPES: dict[str, Recipe] = {
+    "adam": Recipe("adam", rate=0.05, steps=200),
+    "paper": Recipe("paper", rate=10.0, steps=10_000),
+}
+"""The defaults of each: see docs/suppression_study.md for how Adam's were chosen."""
+
+
+def find_recipe(name: str, *, rate: float | None = None, steps: int | None = None) -> Recipe:
+    """A recipe by name, with another rate or number of steps where given.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"optimizer is one of {', '.join(RECIPES)}, not {name!r}")
+    recipe = RECIPES[name]
+    return dataclasses.replace(
+        recipe,
+        rate=recipe.rate if rate is None else rate,
+        steps=recipe.steps if steps is None else steps,
+    )

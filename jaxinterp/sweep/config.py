@@ -1,0 +1,104 @@
+"""What a run is told: the keys of `jaxinterp run`'s TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from jaxinterp.data.images import ImagesConfig
+from jaxinterp.methods.suppression import SuppressionSettings
+
+__all__ = ["KernelChoice", "LayerConfig", "ModelConfig", "ReportConfig", "RunConfig"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Which network.
+
+    Attributes:
+      name: from `jaxinterp models`.
+      weights: a safetensors file; None takes those that come with the package; "random".
+    """
+
+    name: str = "vgg_cifar10"
+    weights: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelChoice:
+    """Kernels chosen by a rule; give exactly one of `random` and `most_active`.
+
+    Attributes:
+      random: so many, drawn without replacement.
+      seed: of the draw.
+      most_active: those with the largest mean activation over the run's images.
+    """
+
+    random: int | None = None
+    seed: int = 0
+    most_active: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.random is None) == (self.most_active is None):
+            raise ValueError("choose kernels by either `random` or `most_active`")
+        if (self.random or self.most_active or 0) < 1:
+            raise ValueError("the number of kernels must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerConfig:
+    """A layer and its kernels.
+
+    Attributes:
+      name: a name or alias from `jaxinterp models NAME`.
+      kernels: "all", a list, ranges as text ("0-7, 12"), or a table (see `KernelChoice`).
+    """
+
+    name: str
+    kernels: str | tuple[int, ...] | KernelChoice = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """What is written for people.
+
+    Attributes:
+      figures: at most so many PNG figures; 0 for none.
+    """
+
+    figures: int = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """A whole run.
+
+    Attributes:
+      output: the run folder.
+      title: heading of the report.
+      method: what is done; "suppression" so far.
+      model, images, layers: what it is done with.
+      lanes: optimisations at once.
+      suppression: the method's own settings.
+      report: what is written for people.
+    """
+
+    output: str
+    layers: tuple[LayerConfig, ...]
+    images: ImagesConfig
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    title: str = "Kernels by suppression"
+    method: Literal["suppression"] = "suppression"
+    lanes: int = 32
+    suppression: SuppressionSettings = dataclasses.field(default_factory=SuppressionSettings)
+    report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("a run needs at least one of [[layers]]")
+        if self.lanes < 1:
+            raise ValueError(f"lanes must be at least 1, got {self.lanes}")
+        names = [layer.name for layer in self.layers]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the layer {name!r} is listed twice")

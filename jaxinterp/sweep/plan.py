@@ -1,0 +1,153 @@
+"""The plan: layer x kernel x image -> jobs, each with a hash of all that decides its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from jaxinterp.config import to_dict
+from jaxinterp.data.images import NamedImage
+from jaxinterp.errors import UserError
+from jaxinterp.models.layer_table import Layer
+from jaxinterp.models.network import Network
+from jaxinterp.sweep.config import KernelChoice, LayerConfig, RunConfig
+
+__all__ = ["Job", "choose_kernels", "make_plan", "resolve_layers"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One kernel on one image.
+
+    Attributes:
+      index: place in the plan, and in the stored arrays.
+      layer: the layer's name.
+      kernel: its index.
+      image: index of the image.
+      id: 16 hex digits over model, weights, layer, kernel, pixels and settings.
+    """
+
+    index: int
+    layer: str
+    kernel: int
+    image: int
+    id: str
+
+
+def resolve_layers(config: RunConfig, network: Network) -> list[Layer]:
+    """The layers of a run, in its order.
+
+    Raises:
+      UserError: a layer that is unknown, has no feature maps, or is listed under two names.
+    """
+    layers = [network.layers.find(layer.name) for layer in config.layers]
+    for layer in layers:
+        if not layer.is_map:
+            raise UserError(f"The layer {layer.name!r} has no feature maps.")
+        if layers.count(layer) > 1:
+            raise UserError(f"The layer {layer.name!r} is listed twice, under two names.")
+    return layers
+
+
+def choose_kernels(
+    choice: str | Sequence[int] | KernelChoice, layer: Layer, activity: np.ndarray | None
+) -> list[int]:
+    """The kernels of a layer that a config asks for, in order and without repetition.
+
+    Args:
+      choice: as in `LayerConfig.kernels`.
+      layer: whose they are.
+      activity: mean activation of each kernel over the images, [kernels]; needed by `most_active`.
+
+    Raises:
+      UserError: a kernel out of range, or text that is no list of ranges.
+    """
+    if isinstance(choice, KernelChoice):
+        wanted = choice.random or choice.most_active or 0
+        if wanted > layer.channels:
+            raise UserError(
+                f"{wanted} kernels are asked of {layer.name}, which has {layer.channels}."
+            )
+        if choice.random is not None:
+            drawn = np.random.default_rng(choice.seed).permutation(layer.channels)[:wanted]
+            return sorted(drawn.tolist())
+        if activity is None:
+            raise ValueError("most_active needs the kernels' activity")
+        return np.argsort(-activity, kind="stable")[:wanted].tolist()
+    if choice == "all":
+        return list(range(layer.channels))
+    kernels = _parse_ranges(choice, layer) if isinstance(choice, str) else list(choice)
+    for kernel in kernels:
+        if not 0 <= kernel < layer.channels:
+            raise UserError(
+                f"There is no kernel {kernel} in {layer.name}: "
+                f"it has kernels 0 to {layer.channels - 1}."
+            )
+    if not kernels:
+        raise UserError(f"No kernels are chosen in {layer.name}.")
+    return list(dict.fromkeys(kernels))
+
+
+def _parse_ranges(text: str, layer: Layer) -> list[int]:
+    kernels: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if match is None:
+            raise UserError(
+                f"The kernels of {layer.name} are {text!r}: "
+                'give "all", a list, or ranges such as "0-7, 12".'
+            )
+        first = int(match[1])
+        last = int(match[2]) if match[2] else first
+        if last < first:
+            raise UserError(f"The kernels {part.strip()!r} of {layer.name} run backwards.")
+        # A range is checked by its end before it is written out: "0-999999999" is an error too.
+        if last >= layer.channels:
+            raise UserError(
+                f"There is no kernel {last} in {layer.name}: "
+                f"it has kernels 0 to {layer.channels - 1}."
+            )
+        kernels.extend(range(first, last + 1))
+    return kernels
+
+
+def make_plan(
+    config: RunConfig,
+    network: Network,
+    images: Sequence[NamedImage],
+    kernels: Mapping[str, Sequence[int]],
+) -> list[Job]:
+    """All jobs, layer by layer, kernel by kernel.
+
+    Args:
+      config: the run's.
+      network: whose weights' hash enters each job's.
+      images: the images.
+      kernels: by layer name, what `choose_kernels` gave.
+    """
+    common = {
+        "model": network.name,
+        "weights": network.weights_sha256,
+        "method": config.method,
+        "settings": to_dict(config.suppression),
+    }
+    digests = [hashlib.sha256(i.pixels.tobytes()).hexdigest() for i in images]
+    jobs = []
+    for layer, chosen in kernels.items():
+        for kernel in chosen:
+            for image, digest in enumerate(digests):
+                identity = {**common, "layer": layer, "kernel": int(kernel), "image": digest}
+                text = json.dumps(identity, sort_keys=True).encode()
+                job_id = hashlib.sha256(text).hexdigest()[:16]
+                jobs.append(Job(len(jobs), layer, int(kernel), image, job_id))
+    return jobs
+
+
+def needs_activity(layer: LayerConfig) -> bool:
+    """Whether choosing the layer's kernels needs their activity on the images."""
+    return isinstance(layer.kernels, KernelChoice) and layer.kernels.most_active is not None

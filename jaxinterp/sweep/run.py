@@ -1,0 +1,243 @@
+"""`run`: config -> plan -> lanes -> store -> report."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxinterp.data.images import NamedImage, load_images
+from jaxinterp.errors import UserError
+from jaxinterp.methods.suppression import TRACE_TERMS, Suppression, Suppressor
+from jaxinterp.models.network import Network
+from jaxinterp.sweep.config import RunConfig
+from jaxinterp.sweep.plan import Job, choose_kernels, make_plan, needs_activity, resolve_layers
+from jaxinterp.sweep.store import RunFolder
+from jaxinterp.sweep.summary import layer_table_rows, write_summary
+from jaxinterp.weights.load import load
+
+__all__ = ["Listener", "RunResult", "run"]
+
+
+class Listener:
+    """Hears how a run goes; the command shows it, a library user may ignore it."""
+
+    def note(self, text: str) -> None:
+        """A line worth reading, such as a file that was left out."""
+
+    def planned(self, jobs: int, finished: int) -> None:
+        """The number of jobs, and of those finished by an earlier run."""
+
+    def batch(self, title: str) -> None:
+        """A batch of jobs begins."""
+
+    def advanced(self, jobs: float) -> None:
+        """The current batch stands at so many of its jobs (a fraction counts steps)."""
+
+    def finished(self, records: Sequence[dict[str, Any]]) -> None:
+        """The current batch is done and stored."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """What a run left behind.
+
+    Attributes:
+      folder: the run folder.
+      page: its `index.html`.
+      jobs: how many jobs it has.
+      done, silent, failed: how they ended.
+      tables: for each layer, the rows of `summary.layer_table_rows`.
+      seconds: from start to end of this call.
+    """
+
+    folder: Path
+    page: Path
+    jobs: int
+    done: int
+    silent: int
+    failed: int
+    tables: dict[str, list[tuple[str, ...]]]
+    seconds: float
+
+
+def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
+    """Runs what is missing of a run, and writes its report.
+
+    Each job is stored as soon as its batch is finished: a run that is stopped loses at most one
+    batch, and running it again does only what is missing. The batches are the same however often a
+    run is stopped, so that its results are too.
+
+    Raises:
+      UserError: anything in the config that cannot be used.
+    """
+    listener = listener or Listener()
+    started = time.perf_counter()
+    network = load(config.model.name, weights=config.model.weights)
+    resolve_layers(config, network)
+    images, skipped = load_images(config.images)
+    for file in skipped:
+        listener.note(f"left out {file.path}: {file.reason}")
+    folder = RunFolder(config)
+    suppressors = _suppressors(config, network)
+    kernels = _record_manifest(folder, config, network, images, suppressors)
+    jobs = make_plan(config, network, images, kernels)
+    pixels = np.stack([image.pixels for image in images])
+    steps = next(iter(suppressors.values())).steps
+    arrays = folder.open_arrays(
+        {
+            "images": (len(jobs), *pixels.shape[1:]),
+            "traces": (len(jobs), steps, len(TRACE_TERMS)),
+        }
+    )
+    records = folder.finished(jobs)
+    listener.planned(len(jobs), len(records))
+    for batch in _batches(jobs, config.lanes):
+        missing = [job for job in batch if job.index not in records]
+        if not missing:
+            continue
+        layer = batch[0].layer
+        listener.batch(f"{layer}, {len(batch)} jobs")
+        # The whole batch is done again even if only some of it is missing: with other neighbours
+        # the arithmetic would round otherwise, and a resumed run would differ.
+        result = suppressors[layer](
+            pixels[[job.image for job in batch]],
+            [job.kernel for job in batch],
+            progress=_progress(listener, len(batch)),
+        )
+        writes = []
+        for job in missing:
+            lane = job.index - batch[0].index
+            writes.append(arrays["images"][job.index].write(result.images[lane]))
+            writes.append(arrays["traces"][job.index].write(result.trace[lane]))
+        for write in writes:
+            write.result()
+        new = [_record(job, result, job.index - batch[0].index, images) for job in missing]
+        folder.append(new)
+        records |= {job.index: record for job, record in zip(missing, new, strict=True)}
+        listener.finished(new)
+    folder.compact(records)
+    page = write_summary(
+        config, folder, network, images, jobs, records, arrays, suppressors, len(skipped)
+    )
+    counts = [record["status"] for record in records.values()]
+    return RunResult(
+        folder=folder.path,
+        page=page,
+        jobs=len(jobs),
+        done=counts.count("done"),
+        silent=counts.count("silent"),
+        failed=counts.count("failed"),
+        tables={layer: list(layer_table_rows(records, layer)) for layer in kernels},
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _suppressors(config: RunConfig, network: Network) -> dict[str, Suppressor]:
+    return {
+        layer.name: Suppressor(network, layer.name, config.suppression, lanes=config.lanes)
+        for layer in resolve_layers(config, network)
+    }
+
+
+def _batches(jobs: Sequence[Job], lanes: int) -> Iterator[list[Job]]:
+    """Jobs of one layer, `lanes` at a time, in the order of the plan."""
+    for layer in dict.fromkeys(job.layer for job in jobs):
+        own = [job for job in jobs if job.layer == layer]
+        for start in range(0, len(own), lanes):
+            yield own[start : start + lanes]
+
+
+def _progress(listener: Listener, jobs: int) -> Callable[[int, int], None]:
+    return lambda done, total: listener.advanced(jobs * done / total)
+
+
+def _record_manifest(
+    folder: RunFolder,
+    config: RunConfig,
+    network: Network,
+    images: Sequence[NamedImage],
+    suppressors: dict[str, Suppressor],
+) -> dict[str, list[int]]:
+    """Records what the run stands on, and returns the kernels of each layer.
+
+    The kernels chosen are recorded: on another machine, rounding could order equally active ones
+    otherwise.
+    """
+    recorded = folder.manifest
+    names = [image.name for image in images]
+    if recorded is not None:
+        if recorded["weights_sha256"] != network.weights_sha256:
+            raise UserError(
+                f"The weights of {network.name!r} are not those that {folder.path} was made with "
+                f"({network.weights_sha256[:12]} instead of {recorded['weights_sha256'][:12]}): "
+                "give another `output`."
+            )
+        if recorded["images"] != names:
+            raise UserError(
+                f"The images are not those that {folder.path} was made with "
+                f"({_difference(recorded['images'], names)}): give another `output`."
+            )
+        return recorded["kernels"]
+    kernels = {}
+    for layer, wanted in zip(resolve_layers(config, network), config.layers, strict=True):
+        activity = None
+        if needs_activity(wanted):
+            activity = _activity(suppressors[layer.name], images, config.lanes)
+        kernels[layer.name] = choose_kernels(wanted.kernels, layer, activity)
+    packages = ("jaxinterp", "jax", "jaxlib", "flax", "optax", "numpy", "dm-pix")
+    folder.write_manifest(
+        {
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": {
+                "python": platform.python_version(),
+                **{package: version(package) for package in packages},
+            },
+            "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+            "model": network.name,
+            "weights_sha256": network.weights_sha256,
+            "images": names,
+            "kernels": kernels,
+        }
+    )
+    return kernels
+
+
+def _activity(suppressor: Suppressor, images: Sequence[NamedImage], lanes: int) -> np.ndarray:
+    """Mean activation of each kernel over all images and positions, [kernels]."""
+    total = np.zeros(suppressor.layer.channels)
+    for start in range(0, len(images), lanes):
+        pixels = np.stack([image.pixels for image in images[start : start + lanes]])
+        total += suppressor.maps(pixels).mean((1, 2)).sum(0)
+    return total / len(images)
+
+
+def _difference(old: Sequence[str], new: Sequence[str]) -> str:
+    gone, added = [n for n in old if n not in new], [n for n in new if n not in old]
+    parts = [f"missing: {', '.join(gone[:4])}"] if gone else []
+    parts += [f"new: {', '.join(added[:4])}"] if added else []
+    return "; ".join(parts) or "another order"
+
+
+def _record(
+    job: Job, result: Suppression, lane: int, images: Sequence[NamedImage]
+) -> dict[str, Any]:
+    """A finished job's line in the journal; measures that do not exist are null."""
+    measures = {name: float(values[lane]) for name, values in result.measures.items()}
+    return {
+        "id": job.id,
+        "layer": job.layer,
+        "kernel": job.kernel,
+        "image": images[job.image].name,
+        "status": result.status[lane],
+        "similarity_is": result.similarity,
+        **{name: None if np.isnan(value) else value for name, value in measures.items()},
+    }

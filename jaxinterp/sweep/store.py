@@ -1,0 +1,187 @@
+"""A run folder: what was asked, what is done, and the results.
+
+    config.toml       the resolved config
+    manifest.json     versions, weights' sha256, devices, images, the kernels chosen
+    journal/N.jsonl   finished jobs of process N, a line each; only ever appended to
+    jobs.parquet      the journals as a table, written when a run ends
+    images.zarr       optimised inputs as RGB, float32 [jobs, h, w, 3], a chunk a job
+    traces.zarr       loss and its terms at every step, float32 [jobs, steps, terms], likewise
+    index.html        the report; figures/ its PNG files
+
+A job counts as finished once its line is in a journal, which is after its arrays are written. A
+line cut off by a crash is passed over, and its job is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorstore as ts
+
+from jaxinterp.config import build, read_toml, to_dict, to_toml
+from jaxinterp.errors import UserError
+from jaxinterp.sweep.config import RunConfig
+from jaxinterp.sweep.plan import Job
+
+__all__ = ["RunFolder", "write_atomically"]
+
+_FREE_KEYS = ("output", "title", "report")
+"""Keys that change nothing in the results, so that they may differ when a run is resumed."""
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Writes a file so that readers see the old content or the new, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.replace(partial, path)
+
+
+class RunFolder:
+    """Opens a run folder, or makes a new one."""
+
+    def __init__(self, config: RunConfig, *, process: int = 0) -> None:
+        """Claims `config.output` for this config.
+
+        Raises:
+          UserError: the folder cannot be written, holds something else, or holds a run of another
+            config; the sentence shows the difference.
+        """
+        self.path = Path(config.output)
+        self._process = process
+        recorded = self.path / "config.toml"
+        try:
+            if recorded.exists():
+                _compare(recorded, config)
+            elif self.path.exists() and any(self.path.iterdir()):
+                raise UserError(
+                    f"{self.path} is not empty and no run folder: give another `output`."
+                )
+            (self.path / "journal").mkdir(parents=True, exist_ok=True)
+            write_atomically(recorded, to_toml(config))
+        except OSError as error:
+            raise UserError(
+                f"The run folder {self.path} cannot be written: {error.strerror or error}."
+            ) from None
+
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest as it was recorded, or None in a new folder.
+
+        Raises:
+          UserError: if the file is damaged.
+        """
+        path = self.path / "manifest.json"
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is damaged: {error}.") from None
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Records the manifest."""
+        text = json.dumps(manifest, indent=2, ensure_ascii=False)
+        write_atomically(self.path / "manifest.json", text + "\n")
+
+    def open_arrays(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, ts.TensorStore]:
+        """Opens or makes float32 arrays `NAME.zarr` with a chunk per job.
+
+        Args:
+          shapes: of each array, the first axis being the jobs.
+
+        Raises:
+          UserError: an array of another shape is there.
+        """
+        opened = {}
+        for name, shape in shapes.items():
+            spec = {
+                "driver": "zarr3",
+                "kvstore": {"driver": "file", "path": str(self.path.absolute() / f"{name}.zarr")},
+            }
+            try:
+                opened[name] = ts.open(
+                    spec,
+                    open=True,
+                    create=True,
+                    dtype=ts.float32,
+                    shape=list(shape),
+                    chunk_layout=ts.ChunkLayout(chunk_shape=[1, *shape[1:]]),
+                    fill_value=np.float32("nan"),
+                ).result()
+            except ValueError as error:
+                raise UserError(f"{name}.zarr in {self.path} does not fit: {error}.") from None
+        return opened
+
+    def finished(self, jobs: Sequence[Job]) -> dict[int, dict[str, Any]]:
+        """Records of finished jobs by their index; damaged lines are passed over."""
+        by_id = {job.id: job for job in jobs}
+        records = {}
+        for line in self._lines():
+            try:
+                record = json.loads(line)
+                job = by_id.get(record["id"])
+            except (ValueError, TypeError, KeyError):
+                continue
+            if job is not None:
+                records[job.index] = record
+        return records
+
+    def _lines(self) -> Iterator[str]:
+        for path in sorted((self.path / "journal").glob("*.jsonl")):
+            with path.open(encoding="utf-8", errors="replace") as journal:
+                yield from journal
+
+    def append(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Appends finished jobs to this process's journal and waits until they are on disk."""
+        path = self.path / "journal" / f"{self._process}.jsonl"
+        # A crash may have left a line without an end: the next one must not be glued to it.
+        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+        with path.open("a", encoding="utf-8") as journal:
+            if torn:
+                journal.write("\n")
+            for record in records:
+                journal.write(json.dumps(record, ensure_ascii=False) + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def compact(self, records: Mapping[int, Mapping[str, Any]]) -> Path:
+        """Writes all finished jobs as `jobs.parquet`, in the order of the plan."""
+        path = self.path / "jobs.parquet"
+        partial = path.with_name(".jobs.parquet.partial")
+        rows = [{"index": index, **records[index]} for index in sorted(records)]
+        pq.write_table(pa.Table.from_pylist(rows), partial)
+        os.replace(partial, path)
+        return path
+
+
+def _compare(recorded: Path, config: RunConfig) -> None:
+    """Refuses a config that would give other results than the recorded one."""
+    old = _flatten(to_dict(build(RunConfig, read_toml(recorded))))
+    new = _flatten(to_dict(config))
+    differences = [
+        f"{key} is {old.get(key, 'absent')!r} there and {new.get(key, 'absent')!r} here"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and key.split(".")[0] not in _FREE_KEYS
+    ]
+    if differences:
+        raise UserError(
+            f"{recorded.parent} holds a run with another config ({'; '.join(differences)}): "
+            "give another `output`, or the recorded config."
+        )
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

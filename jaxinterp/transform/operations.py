@@ -1,0 +1,118 @@
+"""Recognising a network's operations by their structure.
+
+A recogniser looks at one equation and what is known around it, and returns the operation that ends
+there, or None. An operation may span several equations: it is recognised at the last one, and
+its inputs are what the first ones read.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import JaxprEqn, Literal
+
+from jaxinterp.transform.facts import Facts
+from jaxinterp.transform.program import Atom, Body, bodies
+
+__all__ = ["OPERATIONS", "Operation"]
+
+
+class Operation(NamedTuple):
+    """An operation found in a program.
+
+    Attributes:
+        inputs: The atoms it reads: activations first, then weights.
+        apply: What it computes from their values.
+    """
+
+    inputs: tuple[Atom, ...]
+    apply: Callable[..., jax.Array]
+
+
+def _recognise_relu(equation: JaxprEqn, facts: Facts) -> Operation | None:
+    """`jax.nn.relu`, `maximum(x, 0)`, `maximum(0, x)` and `clip(x, 0)`."""
+    name = equation.primitive.name
+    if name == "custom_jvp_call":
+        (body,) = bodies(equation)
+        ruled = len(equation.invars) == 1 and _computes_relu(body)
+        atom = equation.invars[0] if ruled else None
+    elif name == "max" and not _is_guard(equation, facts):
+        atom = _positive_part(equation, facts)
+    else:
+        atom = None
+    return None if atom is None else Operation((atom,), _relu)
+
+
+def _relu(x: jax.Array) -> jax.Array:
+    return jnp.maximum(x, 0)
+
+
+def _computes_relu(body: Body) -> bool:
+    """Whether a body is nothing but a ReLU, however many calls it is wrapped in."""
+    if len(body.jaxpr.invars) != 1 or len(body.jaxpr.outvars) != 1:
+        return False
+    facts, (x,), (out,) = Facts(body), body.jaxpr.invars, body.jaxpr.outvars
+    equation = facts.definition(out)
+    if equation is None:
+        return False
+    if equation.primitive.name in ("jit", "pjit"):
+        return list(equation.invars) == [x] and _computes_relu(bodies(equation)[0])
+    return _positive_part(equation, facts) is x
+
+
+def _positive_part(equation: JaxprEqn, facts: Facts) -> Atom | None:
+    """The x of an equation maximum(x, 0), for floating-point x."""
+    if equation.primitive.name != "max":
+        return None
+    (out,) = equation.outvars
+    for x, other in (equation.invars, equation.invars[::-1]):
+        same_shape = getattr(x.aval, "shape", None) == getattr(out.aval, "shape", None)
+        if same_shape and not isinstance(x, Literal) and facts.is_zero(other):
+            floating = jnp.issubdtype(x.aval.dtype, jnp.floating)  # type: ignore[attr-defined]
+            return x if floating else None
+    return None
+
+
+def _is_guard(equation: JaxprEqn, facts: Facts) -> bool:
+    """Whether a maximum is part of something else than a ReLU.
+
+    A maximum next to a minimum with a constant is a clamp (relu6). A maximum of a difference
+    E[x^2] - E[x]^2 keeps rounding from making a variance negative (Flax's layer and group
+    normalisation).
+    """
+    (out,) = equation.outvars
+    uses = [use for _, use in facts.uses(out)]
+    if len(uses) == 1 and not facts.is_output(out) and _is_upper_bound(uses[0], facts):
+        return True
+    for atom in equation.invars:
+        source = facts.definition(atom)
+        if source is None:
+            continue
+        if _is_upper_bound(source, facts):
+            return True
+        if source.primitive.name == "sub":
+            square = facts.definition(source.invars[1])
+            if square is not None and _is_square(square):
+                return True
+    return False
+
+
+def _is_upper_bound(equation: JaxprEqn, facts: Facts) -> bool:
+    constants = [facts.constant(atom) for atom in equation.invars]
+    return equation.primitive.name == "min" and any(one is not None for one in constants)
+
+
+def _is_square(equation: JaxprEqn) -> bool:
+    name = equation.primitive.name
+    return (
+        name == "square"
+        or (name == "integer_pow" and equation.params["y"] == 2)
+        or (name == "mul" and equation.invars[0] is equation.invars[1])
+    )
+
+
+OPERATIONS: Mapping[str, Callable[[JaxprEqn, Facts], Operation | None]] = MappingProxyType(
+    {"relu": _recognise_relu}
+)

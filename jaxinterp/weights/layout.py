@@ -1,0 +1,59 @@
+"""Between PyTorch's layouts of parameters and ours.
+
+| parameter | PyTorch | here |
+| --- | --- | --- |
+| convolution | [out, in, h, w] | [h, w, in, out] |
+| dense | [out, in] | [in, out] |
+| dense after flattening | in = (c, h, w) | in = (h, w, c) |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+__all__ = ["from_torch_layout", "to_torch_layout"]
+
+
+def from_torch_layout(
+    params: Mapping[str, np.ndarray], *, flattened: Mapping[str, tuple[int, int]]
+) -> dict[str, np.ndarray]:
+    """Parameters as float arrays in our layout.
+
+    Args:
+      params: by PyTorch's names, in PyTorch's layout.
+      flattened: for each dense weight that follows a flattening, (channels, grid) of what is
+        flattened: [channels, grid, grid] there, [grid, grid, channels] here.
+    """
+    converted = {}
+    for name, value in params.items():
+        if value.ndim == 4:
+            value = value.transpose(2, 3, 1, 0)
+        elif value.ndim == 2:
+            value = value.T
+            if name in flattened:
+                channels, grid = flattened[name]
+                value = value.reshape(channels, grid, grid, -1).transpose(1, 2, 0, 3)
+                value = value.reshape(channels * grid * grid, -1)
+        converted[name] = np.ascontiguousarray(value)
+    return converted
+
+
+def to_torch_layout(
+    params: Mapping[str, np.ndarray], *, flattened: Mapping[str, tuple[int, int]]
+) -> dict[str, np.ndarray]:
+    """The inverse of `from_torch_layout`."""
+    converted = {}
+    for name, value in params.items():
+        value = np.asarray(value)
+        if value.ndim == 4:
+            value = value.transpose(3, 2, 0, 1)
+        elif value.ndim == 2:
+            if name in flattened:
+                channels, grid = flattened[name]
+                value = value.reshape(grid, grid, channels, -1).transpose(2, 0, 1, 3)
+                value = value.reshape(channels * grid * grid, -1)
+            value = value.T
+        converted[name] = np.ascontiguousarray(value)
+    return converted

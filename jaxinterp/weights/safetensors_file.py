@@ -1,0 +1,62 @@
+"""Weights as safetensors: PyTorch's names and layout, so that a file serves both libraries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from jaxinterp.errors import UserError
+
+__all__ = ["read_safetensors", "write_safetensors"]
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays of a safetensors file, floating-point ones as float32, and its metadata.
+
+    Raises:
+      UserError: missing, truncated or not a safetensors file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no weights file {path}.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a readable safetensors file: {error}.") from None
+    arrays = {
+        name: value.astype(np.float32) if value.dtype.kind in "fV" else value
+        for name, value in arrays.items()
+    }
+    return arrays, metadata
+
+
+def write_safetensors(
+    path: str | Path,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    dtype: type[np.floating] = np.float16,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Writes arrays as `dtype`, atomically.
+
+    Raises:
+      UserError: a value too large for `dtype`, which is named.
+    """
+    path = Path(path)
+    converted = {}
+    for name, value in arrays.items():
+        with np.errstate(over="ignore"):
+            converted[name] = np.ascontiguousarray(value, dtype)
+        if not np.isfinite(converted[name]).all():
+            raise UserError(f"{name} has values that {np.dtype(dtype).name} cannot hold.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(save(converted, metadata=dict(metadata or {})))
+    os.replace(partial, path)
