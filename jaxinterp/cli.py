@@ -159,6 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         print(f"jaxinterp: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # a full disk, a folder that may not be written
+        if command.debug:
+            raise
+        print(f"jaxinterp: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -181,6 +181,14 @@ def to_dict(config: Any) -> dict[str, Any]:
     return convert(config)
 
 
+def _escaped(character: str) -> str:
+    """A character of a TOML string in double quotes, which holds no control character."""
+    if character in '"\\':
+        return "\\" + character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x20 or code == 0x7F else character
+
+
 def to_toml(config: Any) -> str:
     """The dataclass as TOML text that `load_config` reads back to an equal one."""
     lines: list[str] = []
@@ -189,8 +197,7 @@ def to_toml(config: Any) -> str:
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, str):
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-            return f'"{escaped}"'
+            return '"' + "".join(map(_escaped, value)) + '"'
         if isinstance(value, list):
             return "[" + ", ".join(scalar(item) for item in value) + "]"
         if isinstance(value, dict):

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -23,11 +25,11 @@ class RunConsole(Listener):
     """Shows a run: a bar with rate and time left, or plain lines where there is no terminal."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, markup=False)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[status]}", markup=False),
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
@@ -55,7 +57,7 @@ class RunConsole(Listener):
             )
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(text)
 
     def planned(self, jobs: int, finished: int) -> None:
         self._planned, self._before = jobs, finished
@@ -71,7 +73,9 @@ class RunConsole(Listener):
         done = self._stored + jobs
         seconds = time.perf_counter() - self._started
         left = self._planned - self._before - done
-        status = f"{60 * done / seconds:.0f} jobs/min, {_duration(seconds / done * left)} left"
+        status = ""
+        if done:
+            status = f"{60 * done / seconds:.0f} jobs/min, {_duration(seconds / done * left)} left"
         self._progress.update(self._task, completed=self._before + done, status=status)
 
     def finished(self, records: Sequence[dict[str, Any]]) -> None:
@@ -95,14 +99,14 @@ class RunConsole(Listener):
         for layer, rows in result.tables.items():
             for row in rows:
                 table.add_row(layer, *row)
-        self._console.print(table)
+        _print_whole(self._console, table)
         silent = f", {result.silent} silent" if result.silent else ""
         failed = f", {result.failed} failed" if result.failed else ""
         self._console.print(
             f"{result.done} of {result.jobs} jobs done{silent}{failed} in "
             f"{_duration(result.seconds)}"
         )
-        self._console.print(f"report: {result.page}", soft_wrap=True, markup=False)
+        self._console.print(f"report: {result.page}", soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:
@@ -112,6 +116,17 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """Prints a table at its full width: what does not fit the terminal is wrapped by it, not cut.
+
+    Rich would shorten cells to 80 columns where the output is no terminal, and a name with an
+    ellipsis can neither be searched for nor copied.
+    """
+    needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    console.width = max(needed, console.width)
+    console.print(table)
 
 
 def print_models() -> None:
@@ -126,7 +141,7 @@ def print_models() -> None:
         table.add_row(
             architecture.name, f"{side} px", str(architecture.classes), architecture.summary
         )
-    Console().print(table)
+    _print_whole(Console(highlight=False, markup=False), table)
 
 
 def print_layers(name: str) -> None:
@@ -140,8 +155,14 @@ def print_layers(name: str) -> None:
     from jaxinterp.models.registry import find_architecture
 
     architecture = find_architecture(name)
-    table = Table(title=architecture.summary, show_edge=False, title_justify="left")
-    columns = ("layer", "alias", "kind", "kernels", "stride", "receptive field", "padding", "axis")
+    table = Table(
+        title=architecture.summary,
+        title_justify="left",
+        show_edge=False,
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),  # narrow enough for 80 columns
+    )
+    columns = ("layer", "alias", "kind", "kernels", "stride", "receptive\nfield", "padding", "axis")
     for column in columns:
         table.add_column(column, justify="left" if column in columns[:3] else "right")
     for layer in nnx.eval_shape(architecture.build).layers():
@@ -156,12 +177,12 @@ def print_layers(name: str) -> None:
             ),
             str(layer.channel_axis),
         )
-    Console().print(table)
+    _print_whole(Console(highlight=False, markup=False), table)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Accuracies: overall, then each class."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(
         f"top-1 {evaluation.top1:.2%}, top-5 {evaluation.top5:.2%} of {evaluation.images} images"
     )
@@ -171,4 +192,4 @@ def print_evaluation(evaluation: Evaluation) -> None:
     table.add_column("top-1", justify="right")
     for name, count, accuracy in evaluation.classes:
         table.add_row(name, str(count), f"{accuracy:.1%}")
-    console.print(table)
+    _print_whole(console, table)

@@ -19,8 +19,12 @@ def nearest(name: str, choices: Iterable[str], *, kind: str, most: int = 4) -> s
     "There is no layer 'relu4_4'; nearest: relu4_3, relu4_2."
     """
     known = list(choices)
-    close = difflib.get_close_matches(name, known, n=most, cutoff=0.5)
+    if not known:
+        return f"There is no {kind} {name!r}."
+    folded = {choice.casefold(): choice for choice in known}
+    matches = difflib.get_close_matches(name.casefold(), folded, n=most, cutoff=0.5)
+    close = [folded[match] for match in matches]
     if close:
         return f"There is no {kind} {name!r}; nearest: {', '.join(close)}."
     listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-    return f"There is no {kind} {name!r}; choose from: {listed or 'nothing'}."
+    return f"There is no {kind} {name!r}; choose from: {listed}."

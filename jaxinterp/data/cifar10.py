@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,9 @@ _MEMBERS = {
     "test": ("test_batch.bin",),
 }
 
+# What broken files make tarfile, gzip, NumPy and Pillow raise.
+_UNREADABLE = (OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+
 
 @dataclasses.dataclass(frozen=True)
 class Cifar10:
@@ -61,6 +66,18 @@ def load_cifar10(path: str | Path, split: str) -> Cifar10:
     path = Path(path)
     if split not in _MEMBERS:
         raise UserError(f"CIFAR-10 has the splits train and test, not {split!r}.")
+    try:
+        data = _read_first_form(path, split)
+    except UserError:
+        raise
+    except _UNREADABLE as error:
+        raise UserError(f"The CIFAR-10 at {path} cannot be read: {error}.") from error
+    if data.labels.min() < 0 or data.labels.max() >= len(CLASS_NAMES):
+        raise UserError(f"The data at {path} have labels other than 0 to 9: this is not CIFAR-10.")
+    return data
+
+
+def _read_first_form(path: Path, split: str) -> Cifar10:
     if path.is_file() and tarfile.is_tarfile(path):
         return _read_archive(path, split)
     if (path / "labels.npz").is_file():
@@ -68,9 +85,13 @@ def load_cifar10(path: str | Path, split: str) -> Cifar10:
     for folder in (path, path / "cifar-10-batches-bin"):
         if (folder / _MEMBERS[split][0]).is_file():
             return _decode_records(lambda name, folder=folder: (folder / name).read_bytes(), split)
-    if (path / "cifar10").is_dir() or path.name == "cifar10":
-        return _read_tfds(path if (path / "cifar10").is_dir() else path.parent, split)
-    python_archive = (path / "data_batch_1").is_file()
+    # TFDS writes <data_dir>/cifar10/<version>/dataset_info.json.
+    if any((path / "cifar10").glob("*/dataset_info.json")):
+        return _read_tfds(path, split)
+    if path.name == "cifar10" and any(path.glob("*/dataset_info.json")):
+        return _read_tfds(path.parent, split)
+    folders = (path, path / "cifar-10-batches-py")
+    python_archive = any((folder / "data_batch_1").is_file() for folder in folders)
     hint = " (this is the archive of pickles; take the binary one)" if python_archive else ""
     raise UserError(
         f"No CIFAR-10 at {path}{hint}: give cifar-10-binary.tar.gz, the folder it unpacks to, or a "
@@ -112,14 +133,19 @@ def _decode_records(read: Callable[[str], bytes], split: str) -> Cifar10:
 def _read_mosaics(folder: Path, split: str) -> Cifar10:
     from PIL import Image
 
-    labels = np.load(folder / "labels.npz", allow_pickle=False)[f"y_{split}"].astype(np.int32)
+    with np.load(folder / "labels.npz", allow_pickle=False) as arrays:
+        if f"y_{split}" not in arrays:
+            raise UserError(f"{folder / 'labels.npz'} holds no y_{split}.")
+        labels = arrays[f"y_{split}"].astype(np.int32)
     parts = []
     for path in sorted(folder.glob(f"{split}_*.webp")):
         with Image.open(path) as mosaic:
             pixels = np.asarray(mosaic.convert("RGB"))
+        if pixels.shape != (40 * 32, 25 * 32, 3):
+            raise UserError(f"{path} is no mosaic of 40 x 25 images of 32 px.")
         tiles = pixels.reshape(40, 32, 25, 32, 3).transpose(0, 2, 1, 3, 4)
         parts.append(tiles.reshape(-1, 32, 32, 3))
-    if sum(map(len, parts)) != len(labels):
+    if not parts or sum(map(len, parts)) != len(labels):
         raise UserError(
             f"{folder} holds {sum(map(len, parts))} {split} images but {len(labels)} labels."
         )

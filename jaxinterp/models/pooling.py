@@ -20,7 +20,8 @@ def max_pool(x: Array) -> Array:
 
     A last odd row or column is dropped, as in PyTorch. Where a window's maximum occurs more than
     once, the first in row-major order takes the whole gradient, as in PyTorch; with deconvnet,
-    where zeros tie, that decides which pixel lights up.
+    where zeros tie, that decides which pixel lights up. A window with a NaN has the maximum NaN and
+    passes no gradient.
 
     Raises:
       ValueError: if a side is shorter than 2.

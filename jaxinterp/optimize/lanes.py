@@ -114,7 +114,9 @@ class Lanes:
 
     def start(self, inputs: Array, data: PyTree) -> LaneState:
         """Lanes at step 0, standing at `inputs` [lanes, ...]; `data` as the objective takes it."""
-        inputs = self._clip(jnp.asarray(inputs))
+        # Copies: the segment's arguments are donated, and the caller's arrays are not ours to give
+        # away; nor can one buffer be given twice.
+        inputs = self._clip(jnp.array(inputs))
         lanes = len(inputs)
         for leaf in jax.tree.leaves(data):
             if jnp.ndim(leaf) < 1 or len(leaf) != lanes:
@@ -127,10 +129,9 @@ class Lanes:
         return LaneState(
             inputs=inputs,
             optimizer=jax.vmap(self.optimizer.init)(inputs),
-            data=jax.tree.map(jnp.asarray, data),
+            data=jax.tree.map(jnp.array, data),
             step=zero,
             best_loss=infinite,
-            # A copy: the segment's arguments are donated, and one buffer cannot be given twice.
             best_inputs=jnp.array(inputs),
             best_step=jnp.copy(zero),
             mark=jnp.copy(infinite),

@@ -39,7 +39,7 @@ class Recipe:
             schedule = optax.cosine_decay_schedule(self.rate, self.steps)
             return optax.adam(schedule, b1=0.9, b2=0.99)
         if self.name == "paper":
-            plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=50, rtol=0.0, atol=0.0)
+            plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=50, rtol=1e-4)
             return optax.chain(optax.sgd(self.rate), plateau)
         raise ValueError(f"optimizer is 'adam' or 'paper', not {self.name!r}")
 

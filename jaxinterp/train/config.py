@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 __all__ = ["PhaseConfig", "TrainConfig"]
 
@@ -22,8 +23,10 @@ class PhaseConfig:
     pad: int = 4
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or not 8 <= self.crop <= 32 + 2 * self.pad:
-            raise ValueError("a phase needs at least 1 epoch and a crop of 8 px up to 32 + 2 pad")
+        if self.epochs < 1 or self.pad < 0 or not 8 <= self.crop <= 32 + 2 * self.pad:
+            raise ValueError(
+                "a phase needs at least 1 epoch, pad from 0, and a crop of 8 px up to 32 + 2 pad"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,3 +66,15 @@ class TrainConfig:
             raise ValueError("training needs at least one of [[phases]]")
         if self.batch_size < 2:
             raise ValueError("batch_size must be at least 2: batch norm needs a batch")
+        if not 0 < self.peak_rate < math.inf:
+            raise ValueError(f"peak_rate must be a number above 0, got {self.peak_rate}")
+        if not 0 < self.warmup < 0.99:
+            raise ValueError(f"warmup must lie between 0 and 0.99, got {self.warmup}")
+        for name in ("momentum", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be a number from 0, got {self.weight_decay}")
+        for name in ("seed", "max_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

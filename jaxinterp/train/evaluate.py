@@ -34,6 +34,9 @@ def evaluate(
 ) -> Evaluation:
     """Judges a network on labelled images.
 
+    Of classes with equal logits the one with the lower index is the first, as in `argmax`; a logit
+    that is not a number comes before all others, so it never counts as a success.
+
     Args:
       network: with at least as many logits as there are labels.
       images: RGB, uint8 [n, h, w, 3].
@@ -51,7 +54,9 @@ def evaluate(
         pixels = batch.astype(np.float32) / 255
         logits = network.apply(params, network.preprocess(pixels))
         own = jax.numpy.take_along_axis(logits, truth[:, None], axis=1)
-        return (logits > own).sum(1)
+        index = jax.numpy.arange(logits.shape[1])
+        ties_before = (logits == own) & (index < truth[:, None])
+        return (~(logits <= own) | ties_before).sum(1)
 
     placed = []
     for start in range(0, len(images), batch_size):

@@ -18,6 +18,8 @@ from typing import cast
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import nnx
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,7 +29,7 @@ from rich.progress import (
 )
 
 from jaxinterp.config import to_toml
-from jaxinterp.data.cifar10 import Cifar10, load_cifar10
+from jaxinterp.data.cifar10 import CLASS_NAMES, Cifar10, load_cifar10
 from jaxinterp.errors import UserError
 from jaxinterp.models.parameters import Blueprint
 from jaxinterp.models.registry import find_architecture
@@ -53,13 +55,18 @@ def train(config: TrainConfig, *, report: Callable[[str], None] = print) -> Path
       UserError: no data, or an output folder that holds a run with another config.
     """
     architecture = find_architecture(config.model)
-    blueprint = Blueprint(architecture.build)
+    module = nnx.eval_shape(lambda: architecture.build(len(CLASS_NAMES)))
+    blueprint = Blueprint(lambda: architecture.build(len(CLASS_NAMES)))
+    least = max(layer.stride or 1 for layer in module.layers())
+    for phase in config.phases:
+        if phase.crop < least:
+            raise UserError(f"{config.model} needs crops of at least {least} px, got {phase.crop}.")
     data = load_cifar10(config.data, "train")
-    output = Path(config.output).absolute()
-    _claim(output, config)
     steps_an_epoch = len(data.labels) // config.batch_size
     if not steps_an_epoch:
         raise UserError(f"{len(data.labels)} images do not fill a batch of {config.batch_size}.")
+    output = Path(config.output).absolute()
+    _claim(output, config)
     epochs = [phase for phase in config.phases for _ in range(phase.epochs)]
     optimizer = make_optimizer(
         steps=steps_an_epoch * len(epochs),
@@ -114,7 +121,7 @@ def train(config: TrainConfig, *, report: Callable[[str], None] = print) -> Path
     values = jax.tree.map(np.asarray, state.params | state.statistics)
     write_safetensors(
         weights,
-        to_torch_layout(values, flattened={}),
+        to_torch_layout(values, flattened=module.flattened),
         # Not where this machine keeps its data: the file is for others too.
         metadata={
             "model": config.model,
@@ -128,16 +135,18 @@ def _claim(output: Path, config: TrainConfig) -> None:
     """Marks the folder as this config's, or refuses another config's run."""
     recorded = output / "config.toml"
     text = to_toml(config)
-    if recorded.exists() and recorded.read_text(encoding="utf-8") != text:
+    try:
+        other = recorded.exists() and recorded.read_text(encoding="utf-8") != text
+        output.mkdir(parents=True, exist_ok=True)
+        if not other:
+            recorded.write_text(text, encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"The output folder {output} cannot be used: {error}.") from None
+    if other:
         raise UserError(
             f"{output} holds a training run with another config; "
             "give another output, or the same config to resume it."
         )
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        recorded.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"The output folder {output} cannot be written: {error}.") from None
 
 
 def _restore(checkpoints: ocp.CheckpointManager, state: TrainState) -> tuple[TrainState, int]:
@@ -184,6 +193,9 @@ def _progress(total: int, title: str) -> Iterator[Callable[[str], None]]:
         TextColumn("{task.description}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, transient=True) as progress:
+    console = Console()
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task("", total=total)
         yield lambda text: progress.update(task, advance=1, description=text)

@@ -12,7 +12,7 @@ from jax.extend.core import JaxprEqn, Literal, Var
 
 from jaxinterp.transform.program import Atom, Body, bodies
 
-__all__ = ["Facts"]
+__all__ = ["RESHAPING", "Facts"]
 
 # Operations that move or cast elements and keep a constant a constant.
 RESHAPING = frozenset(

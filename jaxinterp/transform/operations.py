@@ -13,10 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn, Literal
 
-from jaxinterp.transform.facts import Facts
+from jaxinterp.transform.facts import RESHAPING, Facts
 from jaxinterp.transform.program import Atom, Body, bodies
 
 __all__ = ["OPERATIONS", "Operation"]
+
+# What may stand between a sum and a mean.
+SCALING = RESHAPING | {"div", "mul"}
 
 
 class Operation(NamedTuple):
@@ -95,13 +98,19 @@ def _is_guard(equation: JaxprEqn, facts: Facts) -> bool:
         if source.primitive.name == "sub":
             square = facts.definition(source.invars[1])
             if square is not None and _is_square(square):
-                return True
+                return _is_mean(facts.definition(source.invars[0]), facts)
     return False
 
 
 def _is_upper_bound(equation: JaxprEqn, facts: Facts) -> bool:
     constants = [facts.constant(atom) for atom in equation.invars]
     return equation.primitive.name == "min" and any(one is not None for one in constants)
+
+
+def _is_mean(equation: JaxprEqn | None, facts: Facts) -> bool:
+    while equation is not None and equation.primitive.name in SCALING:
+        equation = facts.definition(equation.invars[0])
+    return equation is not None and equation.primitive.name in ("reduce_sum", "psum")
 
 
 def _is_square(equation: JaxprEqn) -> bool:

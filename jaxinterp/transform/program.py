@@ -41,7 +41,6 @@ class Program(NamedTuple):
 
     body: Body
     inputs: list[Any]
-    in_tree: Any
     out_tree: Any
 
 
@@ -108,7 +107,7 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
             "with functools.partial before transforming."
         )
         raise
-    return Program(_body_of(closed), inputs, in_tree, jax.tree.structure(out_shape))
+    return Program(_body_of(closed), inputs, jax.tree.structure(out_shape))
 
 
 def flatten(fn: Callable[..., Any], arguments: Any) -> tuple[list[Any], Any]:

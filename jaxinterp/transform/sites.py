@@ -112,4 +112,6 @@ def _explain_unknown(name: str, labels: list[str]) -> str:
             f"{name!r} is tapped {len(repeated)} times: ask for {repeated[0]!r} to "
             f"{repeated[-1]!r} instead"
         )
+    if not labels:
+        return f"There is no tap {name!r}: the function names no value."
     return nearest(name, labels, kind="tap")

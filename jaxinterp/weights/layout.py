@@ -32,8 +32,9 @@ def from_torch_layout(
             value = value.transpose(2, 3, 1, 0)
         elif value.ndim == 2:
             value = value.T
-            if name in flattened:
-                channels, grid = flattened[name]
+            channels, grid = flattened.get(name, (1, 1))
+            # Weights of another network keep their shape: `merge` reports it.
+            if name in flattened and len(value) == channels * grid * grid:
                 value = value.reshape(channels, grid, grid, -1).transpose(1, 2, 0, 3)
                 value = value.reshape(channels * grid * grid, -1)
         converted[name] = np.ascontiguousarray(value)

@@ -22,7 +22,9 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
       UserError: missing, truncated or not a safetensors file.
     """
     path = Path(path)
-    if not path.is_file():
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: give a safetensors file.")
+    if not path.exists():
         raise UserError(f"There is no weights file {path}.")
     try:
         with safe_open(path, framework="numpy") as file:

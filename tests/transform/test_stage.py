@@ -108,6 +108,18 @@ def test_closed_over_arrays_are_prepared_too():
     assert "tanh" not in str(program)
 
 
+def test_a_loop_that_forgets_its_start_still_gets_it():
+    def fn(params, x):
+        def step(carry, kernel):
+            return jnp.tanh(kernel[0]), None
+
+        last, _ = jax.lax.scan(step, x[0], params["kernels"])
+        return x + last * 2
+
+    prepared, staged = stage(fn, PARAMS, X)
+    np.testing.assert_allclose(staged(prepared, X), fn(PARAMS, X), rtol=1e-5)
+
+
 def test_a_custom_rule_is_kept():
     prepared, staged = stage(scaled, PARAMS["mean"], X)
     assert (jax.grad(lambda x: staged(prepared, x).sum())(X) == 7).all()

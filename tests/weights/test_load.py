@@ -1,0 +1,91 @@
+"""`jaxinterp.load`."""
+
+import hashlib
+
+import jax
+import numpy as np
+import pytest
+
+import jaxinterp
+from jaxinterp.data.cifar10 import CLASS_NAMES
+from jaxinterp.errors import UserError
+from jaxinterp.models.parameters import Blueprint
+from jaxinterp.models.registry import find_architecture
+from jaxinterp.weights.layout import to_torch_layout
+from jaxinterp.weights.safetensors_file import write_safetensors
+
+
+@pytest.fixture(scope="module")
+def network():
+    return jaxinterp.load("vgg_cifar10", weights="random", seed=4)
+
+
+@pytest.fixture
+def file(network, tmp_path):
+    """The network's weights as a file; with counters, as PyTorch saves them."""
+    values = {name: np.asarray(value) for name, value in network.params.items()}
+    values["features.1.num_batches_tracked"] = np.asarray(12.0)
+    path = tmp_path / "weights.safetensors"
+    write_safetensors(path, to_torch_layout(values, flattened={}), dtype=np.float32)
+    return path
+
+
+def test_weights_from_a_file(network, file):
+    loaded = jaxinterp.load("vgg_cifar10", weights=file)
+    assert set(loaded.params) == set(network.params)
+    for name, value in network.params.items():
+        assert isinstance(loaded.params[name], jax.Array)
+        assert loaded.params[name].dtype == np.float32
+        np.testing.assert_array_equal(loaded.params[name], value)
+    assert loaded.weights_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert loaded.class_names == CLASS_NAMES
+    assert loaded.name == "vgg_cifar10"
+    assert list(loaded.layers) == list(network.layers)
+    image = np.random.default_rng(0).uniform(size=(1, 32, 32, 3))
+    np.testing.assert_array_equal(loaded.logits(image), network.logits(image))
+
+
+def test_an_unknown_model():
+    with pytest.raises(UserError, match="no model 'vgg_cifar'; nearest: vgg_cifar10"):
+        jaxinterp.load("vgg_cifar")
+
+
+@pytest.mark.parametrize("name", ["vgg16", "vgg11_bn"])
+def test_models_without_weights_say_what_to_give(name):
+    with pytest.raises(UserError, match=f"No weights come with '{name}': give a safetensors file"):
+        jaxinterp.load(name)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg16", "vgg13_bn"])
+def test_weights_of_another_network_are_refused_in_one_sentence(name, file):
+    with pytest.raises(UserError, match="do not fit the network") as caught:
+        jaxinterp.load(name, weights=file)
+    message = str(caught.value)
+    assert file.name in message
+    assert "missing" in message
+    assert "classifier.0.weight (256, 10) instead of (25088, 4096)" in message
+    assert "\n" not in message
+
+
+def test_another_number_of_classes_is_refused(file):
+    with pytest.raises(UserError, match=r"classifier\.0\.weight \(256, 10\) instead of \(256, 7\)"):
+        jaxinterp.load("vgg_cifar10", weights=file, classes=7)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no weights file .*absent\.safetensors"):
+        jaxinterp.load("vgg_cifar10", weights=tmp_path / "absent.safetensors")
+
+
+def test_the_rows_after_flattening_are_reordered(tmp_path):
+    # A file in PyTorch's layout in which each row of fc6's weight is its own number.
+    blueprint = Blueprint(lambda: find_architecture("vgg11").build(2))
+    numbers = np.arange(512 * 49, dtype=np.float32)
+    values = {name: np.zeros(leaf.shape, np.float16) for name, leaf in blueprint.shapes.items()}
+    there = to_torch_layout(values, flattened={})
+    there["classifier.0.weight"] = np.broadcast_to(numbers, (4096, 512 * 49))
+    path = tmp_path / "weights.safetensors"
+    write_safetensors(path, there, dtype=np.float32)
+    weight = np.asarray(jaxinterp.load("vgg11", weights=path, classes=2).params["classifier.0.weight"])
+    expected = numbers.reshape(512, 7, 7).transpose(1, 2, 0).reshape(-1)
+    np.testing.assert_array_equal(weight[:, 17], expected)
