@@ -37,7 +37,7 @@ class Recipe:
         """
         if self.name == "adam":
             schedule = optax.cosine_decay_schedule(self.rate, self.steps)
-            return optax.adam(schedule, b1=0.9, b2=0.99)
+            return optax.adam(schedule, b1=0.9, b2=0.9)
         if self.name == "paper":
             plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=50, rtol=1e-4)
             return optax.chain(optax.sgd(self.rate), plateau)
@@ -45,7 +45,7 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "adam": Recipe("adam", rate=0.05, steps=200),
+    "adam": Recipe("adam", rate=0.2, steps=200),
     "paper": Recipe("paper", rate=10.0, steps=10_000),
 }
 """The defaults of each: see docs/suppression_study.md for how Adam's were chosen."""

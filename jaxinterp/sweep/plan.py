@@ -17,7 +17,14 @@ from jaxinterp.models.layer_table import Layer
 from jaxinterp.models.network import Network
 from jaxinterp.sweep.config import KernelChoice, LayerConfig, RunConfig
 
-__all__ = ["Job", "choose_kernels", "make_plan", "resolve_layers"]
+__all__ = [
+    "Job",
+    "choose_kernels",
+    "image_digest",
+    "make_plan",
+    "needs_activity",
+    "resolve_layers",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +143,7 @@ def make_plan(
         "method": config.method,
         "settings": to_dict(config.suppression),
     }
-    digests = [hashlib.sha256(i.pixels.tobytes()).hexdigest() for i in images]
+    digests = [image_digest(image) for image in images]
     jobs = []
     for layer, chosen in kernels.items():
         for kernel in chosen:
@@ -146,6 +153,11 @@ def make_plan(
                 job_id = hashlib.sha256(text).hexdigest()[:16]
                 jobs.append(Job(len(jobs), layer, int(kernel), image, job_id))
     return jobs
+
+
+def image_digest(image: NamedImage) -> str:
+    """sha256 of an image's pixels, as 64 hex digits."""
+    return hashlib.sha256(image.pixels.tobytes()).hexdigest()
 
 
 def needs_activity(layer: LayerConfig) -> bool:

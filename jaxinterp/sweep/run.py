@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,20 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxinterp import __version__
 from jaxinterp.data.images import NamedImage, load_images
 from jaxinterp.errors import UserError
 from jaxinterp.methods.suppression import TRACE_TERMS, Suppression, Suppressor
 from jaxinterp.models.network import Network
 from jaxinterp.sweep.config import RunConfig
-from jaxinterp.sweep.plan import Job, choose_kernels, make_plan, needs_activity, resolve_layers
+from jaxinterp.sweep.plan import (
+    Job,
+    choose_kernels,
+    image_digest,
+    make_plan,
+    needs_activity,
+    resolve_layers,
+)
 from jaxinterp.sweep.store import RunFolder
 from jaxinterp.sweep.summary import layer_table_rows, write_summary
 from jaxinterp.weights.load import load
@@ -173,7 +181,7 @@ def _record_manifest(
     otherwise.
     """
     recorded = folder.manifest
-    names = [image.name for image in images]
+    digests = {image.name: image_digest(image) for image in images}
     if recorded is not None:
         if recorded["weights_sha256"] != network.weights_sha256:
             raise UserError(
@@ -181,10 +189,11 @@ def _record_manifest(
                 f"({network.weights_sha256[:12]} instead of {recorded['weights_sha256'][:12]}): "
                 "give another `output`."
             )
-        if recorded["images"] != names:
+        # In this order: it decides which job a stored array belongs to.
+        if list(recorded["images"].items()) != list(digests.items()):
             raise UserError(
                 f"The images are not those that {folder.path} was made with "
-                f"({_difference(recorded['images'], names)}): give another `output`."
+                f"({_difference(recorded['images'], digests)}): give another `output`."
             )
         return recorded["kernels"]
     kernels = {}
@@ -193,18 +202,19 @@ def _record_manifest(
         if needs_activity(wanted):
             activity = _activity(suppressors[layer.name], images, config.lanes)
         kernels[layer.name] = choose_kernels(wanted.kernels, layer, activity)
-    packages = ("jaxinterp", "jax", "jaxlib", "flax", "optax", "numpy", "dm-pix")
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "dm-pix")
     folder.write_manifest(
         {
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": {
+                "jaxinterp": __version__,
                 "python": platform.python_version(),
                 **{package: version(package) for package in packages},
             },
             "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
             "model": network.name,
             "weights_sha256": network.weights_sha256,
-            "images": names,
+            "images": digests,
             "kernels": kernels,
         }
     )
@@ -220,10 +230,13 @@ def _activity(suppressor: Suppressor, images: Sequence[NamedImage], lanes: int) 
     return total / len(images)
 
 
-def _difference(old: Sequence[str], new: Sequence[str]) -> str:
-    gone, added = [n for n in old if n not in new], [n for n in new if n not in old]
-    parts = [f"missing: {', '.join(gone[:4])}"] if gone else []
-    parts += [f"new: {', '.join(added[:4])}"] if added else []
+def _difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    kinds = {
+        "missing": [name for name in old if name not in new],
+        "new": [name for name in new if name not in old],
+        "changed": [name for name in old if name in new and old[name] != new[name]],
+    }
+    parts = [f"{kind}: {', '.join(names[:4])}" for kind, names in kinds.items() if names]
     return "; ".join(parts) or "another order"
 
 

@@ -55,7 +55,7 @@ def write_safetensors(
     converted = {}
     for name, value in arrays.items():
         with np.errstate(over="ignore"):
-            converted[name] = np.ascontiguousarray(value, dtype)
+            converted[name] = np.asarray(value, dtype, order="C")
         if not np.isfinite(converted[name]).all():
             raise UserError(f"{name} has values that {np.dtype(dtype).name} cannot hold.")
     path.parent.mkdir(parents=True, exist_ok=True)

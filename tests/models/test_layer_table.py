@@ -31,9 +31,7 @@ def averaging_params(blueprint: Blueprint) -> dict[str, np.ndarray]:
         if len(leaf.shape) > 1:
             params[name] = np.full(leaf.shape, 1 / np.prod(leaf.shape[:-1]), np.float32)
         else:
-            ones = name.endswith("running_var") or (
-                name.endswith("weight")  # of batch norm: those of convolutions are no vectors
-            )
+            ones = name.endswith(("running_var", "weight"))  # of batch norm
             params[name] = np.full(leaf.shape, float(ones), np.float32)
     return params
 
@@ -44,7 +42,7 @@ def lit_units(build, names: list[str], *, length: int, width: int, axis: int):
     The images are `length` long on `axis` (1: rows, 2: columns) and `width` on the other one.
     """
     blueprint = Blueprint(build)
-    channels = next(iter(blueprint.shapes.values())).shape[2]
+    channels = blueprint.shapes["features.0.weight"].shape[2]
     images = np.zeros((length, length, width, channels), np.float32)
     images[np.arange(length), np.arange(length)] = 1
     images = images if axis == 1 else images.swapaxes(1, 2)

@@ -1,0 +1,350 @@
+"""A whole run on a small scale: what it writes, how it resumes, what it refuses."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tensorstore as ts
+
+from jaxinterp.cli import main
+from jaxinterp.config import to_toml
+from jaxinterp.data.images import ImagesConfig
+from jaxinterp.errors import UserError
+from jaxinterp.methods.suppression import SuppressionSettings
+from jaxinterp.sweep.config import KernelChoice, LayerConfig, ModelConfig, ReportConfig, RunConfig
+from jaxinterp.sweep.run import Listener, run
+from jaxinterp.weights.layout import to_torch_layout
+from jaxinterp.weights.load import load
+from jaxinterp.weights.safetensors_file import write_safetensors
+
+JOBS = 12
+"""Two layers, three kernels, two images: in batches of four, four batches."""
+
+
+def config(output, **changes):
+    settings = {
+        "output": str(output),
+        "layers": (
+            LayerConfig("relu1_1", (3, 0, 7)),
+            LayerConfig("relu2_1", KernelChoice(most_active=3)),
+        ),
+        "images": ImagesConfig(size=16, pictures=("astronaut",), all_colours=True),
+        "model": ModelConfig(weights="random"),
+        "lanes": 4,
+        "suppression": SuppressionSettings(steps=6),
+        "report": ReportConfig(figures=2),
+    }
+    return RunConfig(**(settings | changes))
+
+
+def stored(folder):
+    """Everything that a run found: records by job, images, traces."""
+    rows = {row["id"]: row for row in pq.read_table(folder / "jobs.parquet").to_pylist()}
+    arrays = [
+        ts.open(
+            {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(folder / name)}},
+            open=True,
+        )
+        .result()
+        .read()
+        .result()
+        for name in ("images.zarr", "traces.zarr")
+    ]
+    return rows, *arrays
+
+
+def assert_equal_runs(first, second):
+    """Bit for bit."""
+    rows, images, traces = stored(first)
+    other_rows, other_images, other_traces = stored(second)
+    assert rows == other_rows
+    np.testing.assert_array_equal(images, other_images)
+    np.testing.assert_array_equal(traces, other_traces)
+
+
+class Batches(Listener):
+    """Counts batches, and breaks off after so many."""
+
+    def __init__(self, most=None):
+        self.most, self.records, self.notes, self.planned_with = most, [], [], None
+
+    def planned(self, jobs, finished):
+        self.planned_with = (jobs, finished)
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def batch(self, title):
+        if self.most is not None and len(self.records) >= self.most:
+            raise KeyboardInterrupt
+
+    def finished(self, records):
+        self.records.append(records)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    listener = Batches()
+    return folder, run(config(folder), listener=listener), listener
+
+
+def test_a_run_writes_all_that_it_promises(undisturbed):
+    folder, result, listener = undisturbed
+    assert result.jobs == JOBS == result.done + result.silent + result.failed
+    assert listener.planned_with == (JOBS, 0)
+    assert [len(records) for records in listener.records] == [4, 2, 4, 2]
+    assert result.page == folder / "index.html"
+    assert "astronaut" in result.page.read_text(encoding="utf-8")
+    assert len(list((folder / "figures").glob("*.png"))) == 2
+    rows, images, traces = stored(folder)
+    assert len(rows) == JOBS
+    assert images.shape == (JOBS, 16, 16, 3)
+    assert traces.shape == (JOBS, 6, 4)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert set(manifest["kernels"]) == {"relu1_1", "relu2_1"}
+    assert manifest["kernels"]["relu1_1"] == [3, 0, 7]
+    assert manifest["versions"]["jax"]
+    for row in rows.values():
+        if row["status"] == "done":
+            assert np.isfinite(images[row["index"]]).all()
+            assert row["loss"] <= traces[row["index"], 0, 0]
+
+
+def test_running_again_does_nothing_again(undisturbed):
+    folder, _, _ = undisturbed
+    before = stored(folder)[0]
+    journal = (folder / "journal" / "0.jsonl").read_bytes()
+    listener = Batches()
+    result = run(config(folder, title="Another title"), listener=listener)
+    assert listener.records == []
+    assert listener.planned_with == (JOBS, JOBS)
+    assert (folder / "journal" / "0.jsonl").read_bytes() == journal
+    assert stored(folder)[0] == before
+    assert "Another title" in result.page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_an_interrupted_run_ends_as_an_undisturbed_one(tmp_path, undisturbed, after):
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(config(folder), listener=Batches(most=after))
+    rest = Batches()
+    run(config(folder), listener=rest)
+    assert rest.planned_with[1] == sum((4, 2, 4, 2)[:after])
+    assert len(rest.records) == 4 - after
+    assert_equal_runs(folder, undisturbed[0])
+
+
+def test_a_torn_journal_is_mended(tmp_path, undisturbed):
+    """A crash in the middle of writing a batch: one line whole, the next one cut."""
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(config(folder), listener=Batches(most=1))
+    journal = folder / "journal" / "0.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text(lines[0] + lines[1][:25])
+    rest = Batches()
+    run(config(folder), listener=rest)
+    assert rest.planned_with == (JOBS, 1)
+    assert [len(records) for records in rest.records] == [3, 2, 4, 2]
+    assert_equal_runs(folder, undisturbed[0])
+
+
+def test_a_killed_process_loses_nothing_finished(tmp_path, undisturbed):
+    """SIGKILL, at no moment of our choosing, while a real command runs."""
+    folder, file = tmp_path / "run", tmp_path / "run.toml"
+    file.write_text(to_toml(config(folder)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jaxinterp.cli", "run", str(file)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    journal = folder / "journal" / "0.jsonl"
+    while process.poll() is None and not (journal.exists() and journal.stat().st_size):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = [json.loads(line)["id"] for line in journal.read_text().splitlines()]
+    assert kept
+    rest = Batches()
+    run(config(folder), listener=rest)
+    assert rest.planned_with == (JOBS, len(kept))
+    done_again = {record["id"] for records in rest.records for record in records}
+    assert not done_again & set(kept)
+    assert_equal_runs(folder, undisturbed[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"suppression": SuppressionSettings(steps=7)}, "suppression.steps is 6 there and 7 here"),
+        ({"lanes": 5}, "lanes is 4 there and 5 here"),
+        ({"layers": (LayerConfig("relu1_1"),)}, "layers is"),
+        ({"model": ModelConfig(weights="elsewhere.safetensors")}, "elsewhere"),
+    ],
+)
+def test_another_config_is_refused_with_the_difference(undisturbed, change, message):
+    """(The last one fails before the folder is looked at: its weights are not there.)"""
+    with pytest.raises(UserError, match=message):
+        run(config(undisturbed[0], **change))
+
+
+def test_other_weights_are_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+
+    def save(seed):
+        params = load("vgg_cifar10", weights="random", seed=seed).params
+        params = {name: np.asarray(value) for name, value in params.items()}
+        write_safetensors(path, to_torch_layout(params, flattened={}))
+
+    own = config(
+        tmp_path / "run", model=ModelConfig(weights=str(path)), layers=(LayerConfig("relu1_1", "0"),)
+    )
+    save(0)
+    run(own)
+    save(1)
+    with pytest.raises(UserError, match="weights of 'vgg_cifar10' are not those"):
+        run(own)
+
+
+def test_other_images_are_refused(tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("RGB", (20, 20), "red").save(folder / "a.png")
+    own = config(
+        tmp_path / "run",
+        images=ImagesConfig(size=16, folder=str(folder)),
+        layers=(LayerConfig("relu1_1", "0"),),
+    )
+    run(own)
+    Image.new("RGB", (20, 20), "blue").save(folder / "b.png")
+    with pytest.raises(UserError, match="images are not those .*new: b"):
+        run(own)
+    (folder / "b.png").unlink()
+    Image.new("RGB", (20, 20), "blue").save(folder / "a.png")
+    with pytest.raises(UserError, match="changed: a"):
+        run(own)
+
+
+def test_a_bad_file_among_good_ones_is_named_and_the_others_done(tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.effect_noise((40, 40), 90).convert("RGB").save(folder / "good.png")
+    whole = (folder / "good.png").read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("no image")
+    listener = Batches()
+    result = run(
+        config(
+            tmp_path / "run",
+            images=ImagesConfig(size=16, folder=str(folder)),
+            layers=(LayerConfig("relu1_1", "0-1"),),
+        ),
+        listener=listener,
+    )
+    assert result.jobs == 2
+    assert len(listener.notes) == 2
+    assert any("truncated.png" in note for note in listener.notes)
+    assert any("text.jpg" in note for note in listener.notes)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="not empty and no run folder"):
+        run(config(tmp_path))
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"run folder .* cannot be written: Not a directory"):
+        run(config(tmp_path / "file" / "run"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_no_write_permission_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot be written: Permission denied"):
+        run(config(tmp_path / "run"))
+
+
+def command(capsys, *arguments):
+    """Exit code, stdout and stderr of the command."""
+    code = 0
+    try:
+        main(list(arguments))
+    except SystemExit as stop:
+        code = stop.code
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("layers=[{name='relu1_2'}]", "no layer 'relu1_2'; nearest: relu"),
+        ("layers=[{name='relu1_1', kernels=[32]}]", "no kernel 32 in relu1_1"),
+        ("layers=[{name='relu1_1', kernel=[1]}]", "kernels"),
+        ("model.name=vgg_cifar", "nearest: vgg_cifar10"),
+        ("supression.steps=3", "nearest: suppression"),
+        ("suppression.steps=many", "suppression.steps"),
+        ("suppression.alpha=-1", "alpha"),
+        ("images.folder=/nowhere", "/nowhere"),
+        ("images.pictures=['astronout']", "astronaut"),
+        ("lanes=0", "lanes"),
+    ],
+)
+def test_bad_input_ends_in_a_sentence_and_2(tmp_path, capsys, setting, message):
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(config(tmp_path / "run")))
+    code, _, err = command(capsys, "run", str(file), "--set", setting)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_the_command_says_what_it_did(capsys, undisturbed, tmp_path):
+    folder, _, _ = undisturbed
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(config(folder)))
+    code, out, _ = command(capsys, "run", str(file))
+    assert code == 0
+    assert f"{JOBS} jobs, {JOBS} of them done before" in out
+    assert "blank image" in out
+    assert str(folder / "index.html") in out.replace("\n", "")
+
+
+def test_interrupting_the_command_keeps_what_is_finished(capsys, tmp_path, monkeypatch):
+    folder, file = tmp_path / "run", tmp_path / "run.toml"
+    own = config(folder, layers=(LayerConfig("relu1_1", "0-3"),))
+    file.write_text(to_toml(own))
+    from jaxinterp.console import RunConsole
+
+    original = RunConsole.finished
+
+    def interrupt(self, records):
+        original(self, records)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunConsole, "finished", interrupt)
+        code, out, err = command(capsys, "run", str(file))
+    assert code == 130
+    assert "4 of 8 jobs are stored" in out
+    assert "Interrupted" in err
+    rest = Batches()
+    run(dataclasses.replace(own), listener=rest)
+    assert rest.planned_with == (8, 4)
