@@ -36,7 +36,7 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
     content = read_toml(path)
     for override in overrides:
         key, separator, text = override.partition("=")
-        if not separator or not key:
+        if not separator or not key.strip():
             raise UserError(f"--set takes key=value, got {override!r}.")
         _assign(content, key.strip(), text.strip())
     return build(kind, content)

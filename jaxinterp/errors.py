@@ -26,5 +26,5 @@ def nearest(name: str, choices: Iterable[str], *, kind: str, most: int = 4) -> s
     close = [folded[match] for match in matches]
     if close:
         return f"There is no {kind} {name!r}; nearest: {', '.join(close)}."
-    listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
     return f"There is no {kind} {name!r}; choose from: {listed}."

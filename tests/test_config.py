@@ -5,7 +5,7 @@ import math
 from typing import Literal
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jaxinterp.config import build, load_config, read_toml, to_dict, to_toml
 from jaxinterp.errors import UserError, nearest
@@ -295,6 +295,7 @@ def scratch(tmp_path_factory):
     return tmp_path_factory.mktemp("config") / "written.toml"
 
 
+@settings(max_examples=40)
 @given(config=configs)
 def test_what_is_written_is_read_back(scratch, config):
     scratch.write_text(to_toml(config), encoding="utf-8")
@@ -318,5 +319,5 @@ def test_numbers_that_are_not_finite_are_read_back(scratch):
 def test_nearest_offers_at_most_four_and_lists_at_most_twelve():
     choices = [f"layer{i}" for i in range(20)]
     assert nearest("layer1x", choices, kind="layer").count("layer") == 1 + 1 + 4
-    assert nearest("???", choices, kind="layer").endswith("layer10, layer11, ....")
+    assert nearest("???", choices, kind="layer").endswith("layer10, layer11 and 8 more.")
     assert nearest("a", [], kind="key") == "There is no key 'a'."

@@ -18,9 +18,9 @@ class Recipe:
     """An optimiser's name and numbers.
 
     Attributes:
-      name: "adam": Adam whose rate falls to zero along a cosine over all steps. "paper": the
-        suppression paper's gradient descent, the rate halved whenever the loss has not fallen for
-        50 steps.
+      name: "adam": Adam (b1 0.9, b2 0.9) whose rate falls linearly to zero over all steps.
+        "paper": the suppression paper's gradient descent, the rate halved whenever the loss has not
+        fallen (by 1e-4 of itself) for 50 steps.
       rate: the first learning rate, in units of the network's input.
       steps: how many.
     """
@@ -36,7 +36,7 @@ class Recipe:
           ValueError: an unknown name.
         """
         if self.name == "adam":
-            schedule = optax.cosine_decay_schedule(self.rate, self.steps)
+            schedule = optax.linear_schedule(self.rate, 0.0, self.steps)
             return optax.adam(schedule, b1=0.9, b2=0.9)
         if self.name == "paper":
             plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=50, rtol=1e-4)
@@ -45,7 +45,7 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "adam": Recipe("adam", rate=0.2, steps=200),
+    "adam": Recipe("adam", rate=0.3, steps=200),
     "paper": Recipe("paper", rate=10.0, steps=10_000),
 }
 """The defaults of each: see docs/suppression_study.md for how Adam's were chosen."""

@@ -27,7 +27,7 @@ SCALE = jnp.float32(0.5)
 OPTIMIZERS = {
     "sgd": lambda: optax.sgd(0.1),
     "adam": lambda: optax.adam(0.1),
-    "adam_cosine": lambda: find_recipe("adam", steps=60).optimizer(),
+    "adam_decayed": lambda: find_recipe("adam", steps=60).optimizer(),
     "paper": lambda: find_recipe("paper", rate=0.5, steps=60).optimizer(),
     "momentum_clipped": lambda: optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1, 0.9)),
     "lion": lambda: optax.lion(0.02),
