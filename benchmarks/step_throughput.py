@@ -22,12 +22,10 @@ import torch
 
 import jaxinterp
 from jaxinterp.losses import suppression_reference
+from jaxinterp.losses.suppression import ALPHA, BETA
 from jaxinterp.methods.suppression import layer_maps, suppression_objective
 from jaxinterp.optimize import Lanes, find_recipe
 from jaxinterp.weights.layout import to_torch_layout
-
-ALPHA, BETA = 1.0, 0.03
-
 
 def torch_features(network: jaxinterp.Network, layer: str) -> torch.nn.Sequential:
     """The built-in network up to a layer, as PyTorch modules with the same weights."""

@@ -79,10 +79,12 @@ def study_weights(size: int) -> None:
     print("| layer | change | mean SSIM | least SSIM | rest of original | L1 per pixel |")
     print("| --- | --- | --- | --- | --- | --- |")
     changes: list[dict[str, object]] = [{}]
-    changes += [{"alpha": alpha} for alpha in (0.3, 0.5, 2.0, 4.0)]
-    changes += [{"beta": beta} for beta in (0.0, 0.01, 0.1, 0.3, 1.0)]
+    changes += [{"alpha": alpha} for alpha in (0.0, 0.1, 1.0, 3.0)]
+    changes += [{"beta": beta} for beta in (0.0, 0.03, 0.1, 1.0)]
     changes += [
         {"bounded": False},
+        {"rate": 0.02},
+        {"rate": 0.1},
         {"steps": 800},
         {"normalization": "paper", "beta": 1.0},
         {"normalization": "paper", "beta": 1e-4},

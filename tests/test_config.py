@@ -269,9 +269,7 @@ def test_none_is_left_out():
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.text('"\\\n\r\t\0\x1f\x7fé∑ #=[]')
 floats = st.floats(allow_nan=False)
 choices = st.builds(Choice, most=st.none() | st.integers())
-layers = st.builds(
-    Layer, name=texts, kernels=texts | st.lists(st.integers()).map(tuple) | choices
-)
+layers = st.builds(Layer, name=texts, kernels=texts | st.lists(st.integers()).map(tuple) | choices)
 optimisers = st.builds(
     Optimiser,
     steps=st.integers(),
@@ -306,7 +304,9 @@ def test_what_is_written_is_read_back(scratch, config):
 def test_every_text_is_written_on_one_line(text):
     lines = to_toml(Config(text)).split("\n")
     assert sum(line.startswith("output = ") for line in lines) == 1
-    assert lines == to_toml(Config("")).replace('""', lines[0].removeprefix("output = ")).split("\n")
+    assert lines == to_toml(Config("")).replace('""', lines[0].removeprefix("output = ")).split(
+        "\n"
+    )
 
 
 def test_numbers_that_are_not_finite_are_read_back(scratch):

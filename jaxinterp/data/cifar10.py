@@ -139,8 +139,11 @@ def _read_mosaics(folder: Path, split: str) -> Cifar10:
         labels = arrays[f"y_{split}"].astype(np.int32)
     parts = []
     for path in sorted(folder.glob(f"{split}_*.webp")):
-        with Image.open(path) as mosaic:
-            pixels = np.asarray(mosaic.convert("RGB"))
+        try:
+            with Image.open(path) as mosaic:
+                pixels = np.asarray(mosaic.convert("RGB"))
+        except (*_UNREADABLE, SyntaxError) as error:
+            raise UserError(f"{path} cannot be read: {error}.") from error
         if pixels.shape != (40 * 32, 25 * 32, 3):
             raise UserError(f"{path} is no mosaic of 40 x 25 images of 32 px.")
         tiles = pixels.reshape(40, 32, 25, 32, 3).transpose(0, 2, 1, 3, 4)
@@ -157,12 +160,12 @@ def _read_tfds(folder: Path, split: str) -> Cifar10:
 
     try:
         source = tfds.data_source("cifar10", data_dir=folder, split=split, download=False)
+        examples: list[Any] = list(source)
     except Exception as error:  # TFDS raises many kinds; each means the set cannot be read
         raise UserError(
             f"The TFDS set cifar10 in {folder} cannot be read as a data source "
-            f"(prepare it with file_format='array_record'): {error}"
+            f"(prepare it with file_format='array_record'): {' '.join(str(error).split())}"
         ) from error
-    examples: list[Any] = list(source)
     images = np.stack([example["image"] for example in examples])
     labels = np.asarray([example["label"] for example in examples], np.int32)
     return Cifar10(images, labels)

@@ -36,10 +36,10 @@ __all__ = [
 
 Normalization = Literal["relative", "paper"]
 
-ALPHA = 1.0
+ALPHA = 0.3
 """Weight of L_s; chosen by measurement, see docs/suppression_study.md."""
 
-BETA = 0.03
+BETA = 0.3
 """Weight of L_r; chosen by measurement, see docs/suppression_study.md."""
 
 

@@ -45,7 +45,7 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "adam": Recipe("adam", rate=0.3, steps=200),
+    "adam": Recipe("adam", rate=0.05, steps=200),
     "paper": Recipe("paper", rate=10.0, steps=10_000),
 }
 """The defaults of each: see docs/suppression_study.md for how Adam's were chosen."""

@@ -16,13 +16,18 @@ class PhaseConfig:
       epochs: how many passes over the training images.
       crop: side of the random crop, in pixels.
       pad: zero pixels added on every side before the crop.
+      restart_rate: if above 0, a new cycle of the learning rate begins with this phase, and this is
+        its peak; the first phase begins one at `peak_rate` anyway.
     """
 
     epochs: int
     crop: int = 32
     pad: int = 4
+    restart_rate: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.restart_rate < math.inf:
+            raise ValueError(f"restart_rate must be a number from 0, got {self.restart_rate}")
         if self.epochs < 1 or self.pad < 0 or not 8 <= self.crop <= 32 + 2 * self.pad:
             raise ValueError(
                 "a phase needs at least 1 epoch, pad from 0, and a crop of 8 px up to 32 + 2 pad"
@@ -31,7 +36,7 @@ class PhaseConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """A whole training run: SGD with Nesterov momentum and a one-cycle learning rate.
+    """A whole training run: SGD with Nesterov momentum and one-cycle learning rates.
 
     Attributes:
       data: where CIFAR-10 is (see `jaxinterp.data.cifar10`).
@@ -39,8 +44,8 @@ class TrainConfig:
       model: a name from `jaxinterp models`.
       phases: crop sizes and epochs, in order.
       batch_size: images a step.
-      peak_rate: the largest learning rate, reached after `warmup` of all steps.
-      warmup: share of the steps over which the rate rises.
+      peak_rate: the largest learning rate of the first cycle.
+      warmup: share of a cycle's steps over which the rate rises to its peak.
       momentum: of SGD.
       weight_decay: on convolution and dense weights only.
       label_smoothing: probability mass spread over all classes.
@@ -75,6 +80,18 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 0 and below 1")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must be a number from 0, got {self.weight_decay}")
+        if self.phases[0].restart_rate:
+            raise ValueError("the first phase has no restart_rate: its cycle's peak is peak_rate")
         for name in ("seed", "max_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    @property
+    def cycles(self) -> tuple[tuple[int, float], ...]:
+        """The cycles of the learning rate: (epochs, peak) of each."""
+        cycles = [[0, self.peak_rate]]
+        for phase in self.phases:
+            if phase.restart_rate:
+                cycles.append([0, phase.restart_rate])
+            cycles[-1][0] += phase.epochs
+        return tuple((int(epochs), peak) for epochs, peak in cycles)

@@ -69,8 +69,7 @@ def train(config: TrainConfig, *, report: Callable[[str], None] = print) -> Path
     _claim(output, config)
     epochs = [phase for phase in config.phases for _ in range(phase.epochs)]
     optimizer = make_optimizer(
-        steps=steps_an_epoch * len(epochs),
-        peak_rate=config.peak_rate,
+        cycles=[(steps_an_epoch * count, peak) for count, peak in config.cycles],
         warmup=config.warmup,
         momentum=config.momentum,
         weight_decay=config.weight_decay,

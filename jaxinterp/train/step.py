@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import dm_pix
@@ -43,12 +44,28 @@ def augment(key: Array, images: Array, *, crop: int, pad: int) -> Array:
 
 
 def make_optimizer(
-    *, steps: int, peak_rate: float, warmup: float, momentum: float, weight_decay: float
+    *,
+    cycles: Sequence[tuple[int, float]],
+    warmup: float,
+    momentum: float,
+    weight_decay: float,
 ) -> optax.GradientTransformation:
-    """SGD with Nesterov momentum, weight decay on matrices and filters, one-cycle learning rate."""
-    schedule = optax.linear_onecycle_schedule(
-        steps, peak_rate, pct_start=warmup, pct_final=0.99, div_factor=10.0, final_div_factor=100.0
-    )
+    """SGD with Nesterov momentum, weight decay on matrices and filters, one-cycle learning rates.
+
+    Args:
+      cycles: (steps, peak of the learning rate) of each cycle, in order.
+      warmup: share of a cycle over which the rate rises.
+      momentum: of SGD.
+      weight_decay: on parameters with more than one axis.
+    """
+    schedules = [
+        optax.linear_onecycle_schedule(
+            steps, peak, pct_start=warmup, pct_final=0.99, div_factor=10.0, final_div_factor=100.0
+        )
+        for steps, peak in cycles
+    ]
+    ends = list(itertools.accumulate(steps for steps, _ in cycles))
+    schedule = optax.join_schedules(schedules, ends[:-1])
 
     def is_weight(params: Parameters) -> dict[str, bool]:
         return {name: leaf.ndim > 1 for name, leaf in params.items()}

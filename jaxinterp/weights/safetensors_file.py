@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,5 +61,20 @@ def write_safetensors(
             raise UserError(f"{name} has values that {np.dtype(dtype).name} cannot hold.")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(save(converted, metadata=dict(metadata or {})))
+    content = save(converted, metadata=dict(metadata or {}))
+    partial.write_bytes(_in_fixed_order(content))
     os.replace(partial, path)
+
+
+def _in_fixed_order(content: bytes) -> bytes:
+    """The same file with its metadata sorted: safetensors writes them in random order.
+
+    So that equal weights have an equal sha256.
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the numbers stay aligned
+    return len(text).to_bytes(8, "little") + text + content[start:]

@@ -106,7 +106,9 @@ def test_names_and_aliases_agree_with_the_parameters(name):
     shapes = Blueprint(find_architecture(name).build).shapes
     table = table_of(name)
     owners = {key.rpartition(".")[0] for key in shapes}
-    with_parameters = {layer.alias for layer in table if layer.kind in ("conv", "batch_norm", "dense")}
+    with_parameters = {
+        layer.alias for layer in table if layer.kind in ("conv", "batch_norm", "dense")
+    }
     assert with_parameters == owners
     for layer in table:
         assert table.find(layer.name) is layer

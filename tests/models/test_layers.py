@@ -58,7 +58,9 @@ def test_the_batch_statistics_are_returned_and_carry_no_gradient():
     _, mean, variance = normalise_by_batch(x, weight, bias, EPSILON)
     np.testing.assert_allclose(mean, x.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(variance, x.var((0, 1, 2)), rtol=1e-4)
-    gradient = jax.grad(lambda x: sum(map(jnp.sum, normalise_by_batch(x, weight, bias, EPSILON)[1:])))
+    gradient = jax.grad(
+        lambda x: sum(map(jnp.sum, normalise_by_batch(x, weight, bias, EPSILON)[1:]))
+    )
     np.testing.assert_array_equal(gradient(jnp.asarray(x)), np.zeros_like(x))
 
 
@@ -132,4 +134,7 @@ def test_a_dense_layer_multiplies_and_adds():
 
 def test_parameters_and_statistics_are_told_apart():
     state = nnx.state(BatchNorm(2), nnx.BatchStat)
-    assert sorted(path[0] for path, _ in nnx.to_flat_state(state)) == ["running_mean", "running_var"]
+    assert sorted(path[0] for path, _ in nnx.to_flat_state(state)) == [
+        "running_mean",
+        "running_var",
+    ]

@@ -116,7 +116,9 @@ def slow_adaptive_pool(x: np.ndarray, grid: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("grid", [1, 4, 7])
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 7), (4, 7), (8, 14), (10, 9), (4, 4)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(1, 1), (2, 3), (7, 7), (4, 7), (8, 14), (10, 9), (4, 4)], ids=str
+)
 def test_adaptive_average_pool_equals_the_slow_one(size, grid):
     x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
     y = adaptive_average_pool(jnp.asarray(x), grid)

@@ -14,9 +14,7 @@ from jaxinterp.models.preprocess import CIFAR10, IMAGENET
 from jaxinterp.models.registry import ARCHITECTURES, find_architecture
 from jaxinterp.models.vgg import VGG
 
-SMALL = Blueprint(
-    lambda: VGG(((64,), (96, 32)), batch_norm=True, classes=7, hidden=(200,), grid=2)
-)
+SMALL = Blueprint(lambda: VGG(((64,), (96, 32)), batch_norm=True, classes=7, hidden=(200,), grid=2))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +58,7 @@ def test_random_weights_depend_on_the_seed_alone():
 
 
 def test_an_unknown_model_is_named_with_its_nearest():
-    with pytest.raises(UserError, match="no model 'vgg_16'; nearest: .*vgg16"):
+    with pytest.raises(UserError, match=r"no model 'vgg_16'; nearest: .*vgg16"):
         find_architecture("vgg_16")
     with pytest.raises(UserError, match="nearest: vgg16"):
         find_architecture("VGG16")

@@ -78,7 +78,11 @@ SMALL = {
     "pool_last": False,
 }
 # Sides that give the average pool maps smaller and larger than its grid, and odd ones.
-CASES = {"vgg_cifar10": (SMALL, 32), "vgg11": (thin("vgg11"), 64), "vgg16_bn": (thin("vgg16_bn"), 40)}
+CASES = {
+    "vgg_cifar10": (SMALL, 32),
+    "vgg11": (thin("vgg11"), 64),
+    "vgg16_bn": (thin("vgg16_bn"), 40),
+}
 
 
 def fill(network, seed=0):
@@ -132,7 +136,9 @@ def activations(network, images):
     found = {}
 
     def keep(path):
-        return lambda module, inputs, output: found.__setitem__(path, output.detach().numpy().copy())
+        return lambda module, inputs, output: found.__setitem__(
+            path, output.detach().numpy().copy()
+        )
 
     modules = [(path, module) for path, module in network.named_modules() if path]
     handles = [module.register_forward_hook(keep(path)) for path, module in modules]

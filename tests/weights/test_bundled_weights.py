@@ -33,7 +33,9 @@ def test_bundled_weights_load(name):
 
 
 def test_nothing_of_the_training_machine_is_in_the_file():
-    content = (importlib.resources.files("jaxinterp.weights") / "vgg_cifar10.safetensors").read_bytes()
+    content = (
+        importlib.resources.files("jaxinterp.weights") / "vgg_cifar10.safetensors"
+    ).read_bytes()
     header = content[8 : 8 + int.from_bytes(content[:8], "little")].decode()
     assert "vgg_cifar10" in header
     assert "/work" not in header

@@ -46,6 +46,17 @@ def test_single_precision_is_exact(tmp_path):
     assert metadata == {}
 
 
+def test_equal_weights_make_equal_files(tmp_path):
+    metadata = {key: f"{key} é" for key in "hgfedcba"}
+    contents = set()
+    for i in range(5):
+        path = tmp_path / f"{i}.safetensors"
+        write_safetensors(path, arrays(), metadata=metadata)
+        assert read_safetensors(path)[1] == metadata
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+
+
 def test_arrays_that_are_not_contiguous_keep_their_order(tmp_path):
     value = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     write_safetensors(tmp_path / "w.safetensors", {"a": value.T, "b": value[:, ::2]})
@@ -76,7 +87,7 @@ def test_a_value_too_large_is_named_and_nothing_is_written(tmp_path):
 
 
 def test_a_value_that_is_not_a_number_is_refused(tmp_path):
-    with pytest.raises(UserError, match="features.3.bias"):
+    with pytest.raises(UserError, match=r"features\.3\.bias"):
         write_safetensors(tmp_path / "w", {"features.3.bias": np.asarray([np.nan, 0])})
 
 

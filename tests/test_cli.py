@@ -1,0 +1,266 @@
+"""The command, called as a user calls it: what it prints, and with which code it ends."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxinterp
+from jaxinterp.cli import main
+from jaxinterp.console import RunConsole
+from jaxinterp.errors import UserError
+from jaxinterp.models.preprocess import CIFAR10
+from jaxinterp.models.registry import ARCHITECTURES, Architecture, find_architecture
+from jaxinterp.models.vgg import VGG
+from jaxinterp.sweep.run import RunResult
+
+
+@dataclasses.dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(capfd, monkeypatch):
+    """Runs the command; returns its exit code and what it printed."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments):
+        code = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as ending:
+            code = ending.code
+        return Ended(code, *capfd.readouterr())
+
+    return run
+
+
+def refused(ended, *words):
+    """Checks that the command ended with code 2 and one sentence on the error stream."""
+    assert ended.code == 2, ended
+    assert ended.out == ""
+    assert "Traceback" not in ended.err
+    assert ended.err.startswith("jaxinterp: ")
+    assert ended.err.count("\n") == 1
+    for word in words:
+        assert word in ended.err
+
+
+def test_version(call):
+    assert call("--version") == Ended(0, f"jaxinterp {jaxinterp.__version__}\n", "")
+
+
+def test_help_names_every_command(call):
+    ended = call("--help")
+    assert ended.code == 0
+    for command in ("run", "models", "train", "evaluate"):
+        assert re.search(rf"\b{command}\b", ended.out)
+        one = call(command, "--help")
+        assert one.code == 0
+        assert f"jaxinterp {command}" in one.out
+        assert "--debug" in one.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ((), "models"),
+        (("modles",), "models"),
+        (("models", "--nmae", "vgg16"), "--nmae"),
+        (("train",), "CONFIG.toml"),
+        (("train", "a.toml", "--set"), "--set"),
+        (("train", "a.toml", "b.toml"), "b.toml"),
+        (("evaluate",), "--data"),
+        (("evaluate", "--data", "a", "--batch-size", "many"), "--batch-size"),
+        (("evaluate", "--dta", "a"), "--data"),
+    ],
+)
+def test_what_cannot_be_parsed_ends_with_code_2(call, arguments, word):
+    ended = call(*arguments)
+    assert ended.code == 2
+    assert word in ended.err
+    assert "Traceback" not in ended.err + ended.out
+
+
+def test_models_lists_every_network(call):
+    lines = call("models").out.splitlines()
+    for name, architecture in ARCHITECTURES.items():
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
+        assert architecture.summary in line  # not wrapped
+
+
+@pytest.mark.parametrize("name", ["vgg_cifar10", "vgg16", "vgg16_bn"])
+def test_models_prints_the_layer_table(call, name):
+    ended = call("models", name)
+    assert ended.code == 0
+    found = {line.split()[0]: line.split() for line in ended.out.splitlines() if line.strip()}
+    for layer in nnx.eval_shape(find_architecture(name).build).layers():
+        numbers = (layer.stride, layer.receptive_field, layer.padding)
+        expected = [layer.name, layer.alias, layer.kind, str(layer.channels)]
+        expected += ["-" if number is None else str(number) for number in numbers]
+        assert found[layer.name] == [*expected, "-1"]
+    assert "…" not in ended.out
+    assert max(map(len, ended.out.splitlines())) <= 80
+
+
+def test_a_misspelt_model(call):
+    refused(call("models", "vgg61"), "no model 'vgg61'", "nearest: ", "vgg16")
+
+
+def test_debug_shows_where_an_error_came_from():
+    with pytest.raises(UserError, match="no model 'vgg61'"):
+        main(["models", "vgg61", "--debug"])
+
+
+TRAIN = """
+model = "tiny"
+data = "{data}"
+output = "{output}"
+batch_size = 16
+peak_rate = 0.02
+
+[[phases]]
+epochs = 1
+crop = 16
+pad = 0
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A config that trains a tiny network on a few made images in a second."""
+
+    def construct(classes):
+        return VGG(((4,),), batch_norm=True, classes=classes, hidden=(), grid=1)
+
+    monkeypatch.setitem(ARCHITECTURES, "tiny", Architecture("tiny", construct, 10, CIFAR10, ""))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+        records = random.integers(0, 256, (8, 3073), dtype=np.uint8)
+        records[:, 0] %= 10
+        (folder / name).write_bytes(records.tobytes())
+    path = tmp_path / "train.toml"
+    path.write_text(TRAIN.format(data=folder, output=tmp_path / "run"), encoding="utf-8")
+    return path
+
+
+def test_train_and_evaluate(call, tiny):
+    ended = call("train", tiny, "--set", "seed=4", "--set", "phases=[{epochs=1, crop=8, pad=0}]")
+    weights = tiny.parent / "run" / "weights.safetensors"
+    assert ended.code == 0, ended
+    lines = ended.out.splitlines()
+    assert lines[0].startswith("epoch 1/1: loss ")
+    assert lines[1:] == [f"weights: {weights}"]  # and no empty lines of the progress bar
+    recorded = (weights.parent / "config.toml").read_text(encoding="utf-8")
+    assert "seed = 4" in recorded
+    assert "crop = 8" in recorded
+
+    arguments = ("--data", tiny.parent / "data", "--model", "tiny", "--weights", weights)
+    ended = call("evaluate", *arguments)
+    assert ended.code == 0, ended
+    assert re.match(r"top-1 \d+\.\d\d%, top-5 \d+\.\d\d% of 8 images\n", ended.out)
+    refused(call("evaluate", *arguments, "--batch-size", "0"), "--batch-size must be at least 1")
+    refused(call("train", tiny), "another config")
+
+
+def test_unusable_training_configs(call, tiny):
+    refused(
+        call("train", tiny.with_name("trian.toml")), "no config file", "nearest: ", "train.toml"
+    )
+    refused(call("train", tiny, "--set", "bacth_size=2"), "'bacth_size'; nearest: batch_size")
+    refused(call("train", tiny, "--set", "batch_size=two"), "'batch_size' must be a whole number")
+    refused(call("train", tiny, "--set", "batch_size"), "--set takes key=value")
+    refused(call("train", tiny, "--set", "model=tyni"), "no model 'tyni'; nearest: tiny")
+    refused(call("train", tiny, "--set", "data=/nowhere"), "No CIFAR-10 at /nowhere")
+    refused(call("train", tiny, "--set", f"output={tiny}"), "cannot be used")
+    refused(call("train", tiny.parent), "cannot be read")
+    tiny.write_text("model = ", encoding="utf-8")
+    refused(call("train", tiny), "not valid TOML")
+
+
+def test_unusable_evaluations(call, tiny):
+    data = ("evaluate", "--data", tiny.parent / "data")
+    refused(call(*data, "--weights", "absent"), "no weights file absent")
+    refused(call(*data, "--weights", tiny), "not a readable safetensors file")
+    refused(call(*data, "--model", "vgg16"), "No weights come with 'vgg16'")
+    refused(call(*data, "--model", "vgg_cifar"), "nearest: vgg_cifar10")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted; what was finished is kept."),
+        (OSError(28, "No space left on device", "a/b"), 1, "No space left on device: 'a/b'"),
+        (UserError("The thing."), 2, "jaxinterp: The thing.\n"),
+    ],
+    ids=["interrupted", "disk full", "unusable"],
+)
+def test_what_ends_a_command_sets_its_code(call, tiny, monkeypatch, error, code, words):
+    def fail(config):
+        raise error
+
+    monkeypatch.setattr("jaxinterp.train.loop.train", fail)
+    ended = call("train", tiny)
+    assert ended.code == code
+    assert words in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_an_unforeseen_error_is_shown_whole(tiny, monkeypatch):
+    def fail(config):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("jaxinterp.train.loop.train", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["train", str(tiny)])
+
+
+def test_the_console_prints_names_as_they_are(capfd, tmp_path):
+    name = "[/red] relu[1]"
+    with RunConsole() as console:
+        console.planned(3, 1)
+        console.batch(name)
+        console.advanced(0.0)
+        console.advanced(0.5)
+        console.finished([{"layer": name, "status": "failed"}, {"layer": name, "status": "done"}])
+        console.note(f"left out: {name}")
+        page = tmp_path / ("x" * 100) / "[b]" / "index.html"
+        rows = {name: [("[/i]", "0.5", "0.1", "20 %")]}
+        console.close_with(
+            RunResult(
+                folder=tmp_path,
+                page=page,
+                jobs=3,
+                done=2,
+                silent=0,
+                failed=1,
+                tables=rows,
+                seconds=61,
+            )
+        )
+    out = capfd.readouterr().out
+    assert "3 jobs, 1 of them done before" in out
+    assert f"3/3 jobs, {name}, 1 failed" in out
+    assert f"left out: {name}" in out
+    assert "[/i]" in out
+    assert f"report: {page}\n" in out
+    assert "\x1b" not in out  # no terminal, no colours
+
+
+def test_the_console_says_what_is_kept_when_a_run_breaks_off(capfd):
+    def broken():
+        with RunConsole() as console:
+            console.planned(4, 1)
+            console.finished([{"layer": "relu1", "status": "done"}])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken()
+    assert "2 of 4 jobs are stored; the same command does the rest." in capfd.readouterr().out
