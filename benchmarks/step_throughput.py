@@ -27,6 +27,7 @@ from jaxinterp.methods.suppression import layer_maps, suppression_objective
 from jaxinterp.optimize import Lanes, find_recipe
 from jaxinterp.weights.layout import to_torch_layout
 
+
 def torch_features(network: jaxinterp.Network, layer: str) -> torch.nn.Sequential:
     """The built-in network up to a layer, as PyTorch modules with the same weights."""
     params = {name: np.asarray(value) for name, value in network.params.items()}
@@ -36,7 +37,9 @@ def torch_features(network: jaxinterp.Network, layer: str) -> torch.nn.Sequentia
         name = row.alias
         if row.kind == "conv":
             weight = state[f"{name}.weight"]
-            module: torch.nn.Module = torch.nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
+            module: torch.nn.Module = torch.nn.Conv2d(
+                weight.shape[1], weight.shape[0], 3, padding=1
+            )
         elif row.kind == "batch_norm":
             module = torch.nn.BatchNorm2d(row.channels)
         else:

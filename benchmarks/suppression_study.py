@@ -23,7 +23,7 @@ from jaxinterp.methods.suppression import Suppression, SuppressionSettings, Supp
 
 LAYERS = ("relu2_2", "relu3_3")
 PICTURES = ("astronaut", "coffee")
-RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
+RATES = (0.3, 1.0, 3.0, 10.0, 30.0)
 KERNELS = 3
 
 
@@ -56,22 +56,26 @@ def study_steps(size: int) -> None:
     print("| layer | optimiser | rate | steps | mean loss | mean SSIM | rest of original | s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for layer in LAYERS:
-        reference = None
+        references: list[np.ndarray] = []
         for rate in RATES:
             found, seconds = search(size, layer, optimizer="paper", rate=rate, steps=2000)
             print(row(layer, "paper", f"{rate:g}", 2000, found, seconds), flush=True)
-            loss = found.measures["loss"]
-            # The rate tuned over the grid, for each job on its own: the harder comparison.
-            reference = loss if reference is None else np.fmin(reference, loss)
+            references.append(found.measures["loss"])
         found, seconds = search(size, layer)
         defaults = SuppressionSettings()
         print(row(layer, defaults.optimizer, "default", found.trace.shape[1], found, seconds))
         best = np.minimum.accumulate(found.trace[..., 0], axis=1)
+        goal = min(float(losses.mean()) for losses in references)
+        mean = best.mean(0)
+        steps = int(np.argmax(mean <= goal)) if (mean <= goal).any() else None
+        print(f"\n{layer}: steps to the mean loss of the paper's recipe at its best rate: {steps}")
+        # Harder: every job against the rate that was best for it.
+        goals = np.min(references, axis=0)
         reached = [
-            int(np.argmax(lane <= goal)) if (lane <= goal).any() else None
-            for lane, goal in zip(best, reference, strict=True)  # type: ignore[arg-type]
+            int(np.argmax(lane <= own)) if (lane <= own).any() else None
+            for lane, own in zip(best, goals, strict=True)
         ]
-        print(f"\n{layer}: steps to the paper recipe's loss, each job's best rate: {reached}\n")
+        print(f"{layer}: each job to its own best rate's loss: {reached}\n", flush=True)
 
 
 def study_weights(size: int) -> None:
@@ -83,8 +87,8 @@ def study_weights(size: int) -> None:
     changes += [{"beta": beta} for beta in (0.0, 0.03, 0.1, 1.0)]
     changes += [
         {"bounded": False},
-        {"rate": 0.02},
-        {"rate": 0.1},
+        {"rate": 0.05},
+        {"rate": 0.2},
         {"steps": 800},
         {"normalization": "paper", "beta": 1.0},
         {"normalization": "paper", "beta": 1e-4},

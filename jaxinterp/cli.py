@@ -5,9 +5,14 @@ Parsing needs no JAX: each command imports what it uses when it runs, so that `-
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -32,6 +37,28 @@ _Set = Annotated[
 _Debug = Annotated[bool, tyro.conf.arg(help="Shows the traceback of an error.")]
 
 
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """Ctrl-C while libraries are imported ends the process, with exit code 130.
+
+    As an exception it can be lost in them, and the command goes on, or it ends as an ImportError.
+    """
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not under nohup
+    if not ours or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        os.write(2, b"\nInterrupted.\n")
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """Runs a config: interprets kernels, stores the results, writes the report.
@@ -47,15 +74,18 @@ class Run:
     debug: _Debug = False
 
     def __call__(self) -> None:
-        from jaxinterp.config import load_config
-        from jaxinterp.console import RunConsole
-        from jaxinterp.sweep.config import RunConfig
-        from jaxinterp.sweep.run import run
+        with _loading():
+            from jaxinterp.config import load_config
+            from jaxinterp.console import RunConsole
+            from jaxinterp.sweep.config import RunConfig
+            from jaxinterp.sweep.run import run
 
         config = load_config(RunConfig, self.config, self.overrides)
         with RunConsole() as console:
             result = run(config, listener=console)
             console.close_with(result)
+        if result.failed and not result.done:
+            sys.exit(1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +100,8 @@ class Models:
     debug: _Debug = False
 
     def __call__(self) -> None:
-        from jaxinterp.console import print_layers, print_models
+        with _loading():
+            from jaxinterp.console import print_layers, print_models
 
         if self.name is None:
             print_models()
@@ -91,9 +122,10 @@ class Train:
     debug: _Debug = False
 
     def __call__(self) -> None:
-        from jaxinterp.config import load_config
-        from jaxinterp.train.config import TrainConfig
-        from jaxinterp.train.loop import train
+        with _loading():
+            from jaxinterp.config import load_config
+            from jaxinterp.train.config import TrainConfig
+            from jaxinterp.train.loop import train
 
         weights = train(load_config(TrainConfig, self.config, self.overrides))
         print(f"weights: {weights}")
@@ -117,10 +149,11 @@ class Evaluate:
     debug: _Debug = False
 
     def __call__(self) -> None:
-        from jaxinterp.console import print_evaluation
-        from jaxinterp.data.cifar10 import load_cifar10
-        from jaxinterp.train.evaluate import evaluate
-        from jaxinterp.weights.load import load
+        with _loading():
+            from jaxinterp.console import print_evaluation
+            from jaxinterp.data.cifar10 import load_cifar10
+            from jaxinterp.train.evaluate import evaluate
+            from jaxinterp.weights.load import load
 
         if self.batch_size < 1:
             raise UserError(f"--batch-size must be at least 1, got {self.batch_size}.")
@@ -138,7 +171,10 @@ _Commands = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point. Exit codes: 0 done, 2 unusable input, 130 interrupted, 1 anything else."""
+    """The entry point. Exit codes: 0 done, 2 unusable input, 130 interrupted, 1 anything else.
+
+    A run in which no job is done but some failed counts as "anything else".
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments == ["--version"]:
         print(f"jaxinterp {__version__}")

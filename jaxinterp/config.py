@@ -38,6 +38,10 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
         key, separator, text = override.partition("=")
         if not separator or not key.strip():
             raise UserError(f"--set takes key=value, got {override!r}.")
+        try:
+            override.encode()
+        except UnicodeEncodeError:  # the run folder's record could not hold it
+            raise UserError(f"--set {override!r} holds bytes that are no UTF-8.") from None
         _assign(content, key.strip(), text.strip())
     return build(kind, content)
 
@@ -68,6 +72,8 @@ def _assign(content: dict[str, Any], key: str, text: str) -> None:
     *tables, last = key.split(".")
     for table in tables:
         content = content.setdefault(table, {})
+        if isinstance(content, list):
+            raise UserError(f"--set {key}: {table!r} is a list: it is given as a whole.")
         if not isinstance(content, dict):
             raise UserError(f"--set {key}: {table!r} is a value, not a table of keys.")
     content[last] = value

@@ -53,11 +53,12 @@ class RunConsole(Listener):
         done = self._before + self._stored
         if error is not None and done:
             self._console.print(
-                f"{done} of {self._planned} jobs are stored; the same command does the rest."
+                f"{done} of {self._planned} jobs are stored; the same command does the rest.",
+                soft_wrap=True,
             )
 
     def note(self, text: str) -> None:
-        self._console.print(text)
+        self._console.print(text, soft_wrap=True)  # a path stays whole
 
     def planned(self, jobs: int, finished: int) -> None:
         self._planned, self._before = jobs, finished
@@ -86,7 +87,8 @@ class RunConsole(Listener):
         failed = f", {bad} failed" if bad else ""
         self._console.print(
             f"{self._before + self._stored}/{self._planned} jobs, {layer}{failed}, "
-            f"{60 * self._stored / seconds:.0f} jobs/min, {_duration(seconds)}"
+            f"{60 * self._stored / seconds:.0f} jobs/min, {_duration(seconds)}",
+            soft_wrap=True,
         )
         self._progress.update(self._task, description="report")
 

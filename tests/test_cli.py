@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -110,6 +112,19 @@ def test_models_prints_the_layer_table(call, name):
 
 def test_a_misspelt_model(call):
     refused(call("models", "vgg61"), "no model 'vgg61'", "nearest: ", "vgg16")
+
+
+def test_ctrl_c_while_libraries_load_is_not_lost():
+    """Some libraries catch whatever is raised while they are imported."""
+    code = """
+import contextlib, signal
+from jaxinterp.cli import _loading
+with _loading(), contextlib.suppress(BaseException):
+    signal.raise_signal(signal.SIGINT)
+print("went on")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "\nInterrupted.\n")
 
 
 def test_debug_shows_where_an_error_came_from():

@@ -222,7 +222,7 @@ def test_the_last_override_of_a_key_wins(file):
         ("outptu=3", "no key 'outptu'; nearest: output"),
         ("method.optimiser.step=3", "'method.optimiser.step'; nearest: method.optimiser.steps"),
         ("output.deep=3", "--set output.deep: 'output' is a value, not a table"),
-        ("layers.0.name=b", "--set layers.0.name: 'layers' is a value, not a table"),
+        ("layers.0.name=b", "--set layers.0.name: 'layers' is a list: it is given as a whole"),
         ("method.optimiser.steps=many", "steps' must be a whole number, got 'many'"),
         ("output=3", "'output' must be text, got 3"),
     ],

@@ -12,6 +12,7 @@ The loss itself is `jaxinterp.losses.suppression`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from jaxinterp.losses.suppression import (
     suppression_reference,
     suppression_terms,
 )
-from jaxinterp.metrics import map_similarity, mse_rest, mse_selected
+from jaxinterp.metrics import map_similarity, mse_rest, mse_selected, similarity_name
 from jaxinterp.models.network import Network
 from jaxinterp.optimize import Lanes, LaneStatus, Objective, find_recipe, minimise
 from jaxinterp.transform import capture
@@ -74,14 +75,15 @@ class SuppressionSettings:
     patience: int = 0
 
     def __post_init__(self) -> None:
-        if self.alpha < 0 or self.beta < 0:
-            raise ValueError("alpha and beta must not be negative")
-        if self.rate is not None and self.rate <= 0:
-            raise ValueError(f"rate must be positive, got {self.rate}")
+        for name in ("alpha", "beta", "tolerance"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number from 0, got {getattr(self, name)}")
+        if self.rate is not None and not 0 < self.rate < math.inf:
+            raise ValueError(f"rate must be a number above 0, got {self.rate}")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.patience < 0 or self.tolerance < 0:
-            raise ValueError("patience and tolerance must not be negative")
+        if self.patience < 0:
+            raise ValueError(f"patience must not be negative, got {self.patience}")
 
 
 def layer_maps(network: Network, layer: str) -> Callable[[Any, Array], Array]:
@@ -268,7 +270,7 @@ class Suppressor:
             images=np.asarray(self.network.preprocess.invert(optimised))[:jobs],
             status=tuple(map(str, status)),
             measures=values,
-            similarity=map_similarity(before[..., 0], before[..., 0])[0],
+            similarity=similarity_name(*before.shape[1:3]),
             trace=trace.transpose(1, 0, 2)[:jobs],
         )
 
@@ -280,7 +282,7 @@ def _measures(before: Array, after: Array, blank: Array, kernel: Array) -> dict[
         return jnp.take_along_axis(maps, kernel[:, None, None, None], axis=-1)[..., 0]
 
     return {
-        "peak": selected(before).max((-2, -1)),
+        "peak": jnp.abs(selected(before)).max((-2, -1)),
         "similarity": map_similarity(selected(before), selected(after))[1],
         "similarity_blank": map_similarity(selected(before), selected(blank))[1],
         "mse_selected": mse_selected(after, before, kernel),
@@ -315,14 +317,15 @@ def interpret(
       The results; job `i * n + j` is kernel `kernels[i]` on `images[j]`.
 
     Raises:
-      UserError: an unknown layer, a kernel that it does not have, or no job at all.
+      UserError: an unknown layer, a kernel that it does not have, images of another form, or no
+        job at all.
 
     Example:
       >>> network = jaxinterp.load("vgg_cifar10")
       >>> result = interpret(network, images, "relu3_3", [3, 17])
       >>> result.images[0]  # what kernel 3 responds to in the first image
     """
-    images = np.asarray(images, np.float32)
+    images = _checked_images(images)
     pairs = [(image, kernel) for kernel in kernels for image in range(len(images))]
     if not pairs:
         raise UserError("There is nothing to interpret: give at least one kernel and one image.")
@@ -345,6 +348,18 @@ def interpret(
         similarity=parts[0].similarity,
         trace=np.concatenate([part.trace for part in parts]),
     )
+
+
+def _checked_images(images: np.ndarray) -> np.ndarray:
+    images = np.asarray(images)
+    if images.ndim != 4 or not images.size:
+        raise UserError(f"Images are [n, h, w, channels], got shape {images.shape}.")
+    if not np.issubdtype(images.dtype, np.floating) or images.min() < -0.01 or images.max() > 1.01:
+        raise UserError(
+            f"Images are floating-point RGB in [0, 1], got {images.dtype} in "
+            f"[{images.min():g}, {images.max():g}]: divide 8-bit pixels by 255."
+        )
+    return images.astype(np.float32)
 
 
 def _part_of(

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-__all__ = ["SMALLEST_SSIM_SIDE", "correlation", "map_similarity", "ssim", "ssim_window"]
+__all__ = [
+    "SMALLEST_SSIM_SIDE",
+    "correlation",
+    "map_similarity",
+    "similarity_name",
+    "ssim",
+    "ssim_window",
+]
 
 SMALLEST_SSIM_SIDE = 7
 """Maps with a shorter side have too few windows for SSIM to mean anything."""
@@ -90,16 +97,24 @@ def correlation(first: Array, second: Array) -> Array:
     return jnp.where(power > 0, product * jax.lax.rsqrt(jnp.where(power > 0, power, 1)), 0)
 
 
+def similarity_name(height: int, width: int) -> str:
+    """What `map_similarity` computes for maps of this size: "ssim" or "correlation"."""
+    return "correlation" if min(height, width) < SMALLEST_SSIM_SIDE else "ssim"
+
+
 def map_similarity(original: Array, optimised: Array) -> tuple[str, Array]:
-    """SSIM with the original map's maximum as data range; for sides under 7, correlation.
+    """SSIM with the original map's largest magnitude as data range; for sides under 7, correlation.
+
+    (After a ReLU the largest magnitude is the maximum.)
 
     Args:
       original, optimised: maps, float [..., h, w].
 
     Returns:
-      ("ssim" or "correlation", values [...]). A silent original (maximum 0) makes no sense here:
+      ("ssim" or "correlation", values [...]). A silent original (all 0) makes no sense here:
       exclude it and count it.
     """
-    if min(original.shape[-2:]) < SMALLEST_SSIM_SIDE:
-        return "correlation", correlation(original, optimised)
-    return "ssim", ssim(original, optimised, data_range=original.max((-2, -1)))
+    name = similarity_name(*original.shape[-2:])
+    if name == "correlation":
+        return name, correlation(original, optimised)
+    return name, ssim(original, optimised, data_range=jnp.abs(original).max((-2, -1)))

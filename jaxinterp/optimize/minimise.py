@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -53,7 +54,7 @@ def minimise(
       inputs: where the lanes start, [lanes, ...].
       data: what each lane has of its own; every leaf [lanes, ...].
       shared: what the lanes share, such as a network's parameters.
-      segment: steps between two looks at which lanes are finished.
+      segment: at most so many steps between two looks at which lanes are finished.
       progress: called after each segment with (lane steps done, lane steps planned); lanes that
         stop early count as done to the end.
       compiled: keeps jitted segments between calls with the same `lanes`; give the same dictionary.
@@ -68,18 +69,21 @@ def minimise(
             compiled[length] = lanes.segment(length) if length else lanes.finish()
         return compiled[length]
 
+    # Segments of one length, so that only one is compiled; the last may run on past the end, where
+    # every lane is spent and stands still.
+    count = math.ceil(lanes.steps / segment)
+    length = math.ceil(lanes.steps / count)
     state = lanes.start(jax.numpy.asarray(inputs), data)
-    count = len(state.step)
+    width = len(state.step)
     traces: list[dict[str, np.ndarray]] = []
     done = 0
     while done < lanes.steps:
-        length = min(segment, lanes.steps - done)
         state, trace = function(length)(shared, state)
         traces.append(jax.tree.map(np.asarray, trace))
-        done += length
+        done = min(done + length, lanes.steps)
         running = int((np.asarray(state.status) == LaneStatus.RUNNING).sum())
         if progress is not None:
-            progress(done * running + lanes.steps * (count - running), lanes.steps * count)
+            progress(done * running + lanes.steps * (width - running), lanes.steps * width)
         if not running:
             break
     state = function(0)(shared, state)
@@ -89,5 +93,7 @@ def minimise(
         step=np.asarray(state.best_step),
         steps=np.asarray(state.step),
         status=np.asarray(state.status),
-        trace={name: np.concatenate([t[name] for t in traces]) for name in traces[0]},
+        trace={
+            name: np.concatenate([t[name] for t in traces])[: lanes.steps] for name in traces[0]
+        },
     )

@@ -18,7 +18,7 @@ class Recipe:
     """An optimiser's name and numbers.
 
     Attributes:
-      name: "adam": Adam (b1 0.9, b2 0.9) whose rate falls linearly to zero over all steps.
+      name: "adam": Adam (b1 0.95, b2 0.95) whose rate falls linearly to zero over all steps.
         "paper": the suppression paper's gradient descent, the rate halved whenever the loss has not
         fallen (by 1e-4 of itself) for 50 steps.
       rate: the first learning rate, in units of the network's input.
@@ -37,7 +37,7 @@ class Recipe:
         """
         if self.name == "adam":
             schedule = optax.linear_schedule(self.rate, 0.0, self.steps)
-            return optax.adam(schedule, b1=0.9, b2=0.9)
+            return optax.adam(schedule, b1=0.95, b2=0.95)
         if self.name == "paper":
             plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=50, rtol=1e-4)
             return optax.chain(optax.sgd(self.rate), plateau)
@@ -45,7 +45,7 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "adam": Recipe("adam", rate=0.05, steps=200),
+    "adam": Recipe("adam", rate=0.1, steps=200),
     "paper": Recipe("paper", rate=10.0, steps=10_000),
 }
 """The defaults of each: see docs/suppression_study.md for how Adam's were chosen."""

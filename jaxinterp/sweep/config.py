@@ -68,6 +68,10 @@ class ReportConfig:
 
     figures: int = 64
 
+    def __post_init__(self) -> None:
+        if self.figures < 0:
+            raise ValueError(f"figures must be at least 0, got {self.figures}")
+
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
@@ -94,6 +98,8 @@ class RunConfig:
     report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
+        if not self.output.strip():
+            raise ValueError("output is the run folder's name, and must not be empty")
         if not self.layers:
             raise ValueError("a run needs at least one of [[layers]]")
         if self.lanes < 1:

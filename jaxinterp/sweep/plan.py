@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from jaxinterp.sweep.config import KernelChoice, LayerConfig, RunConfig
 
 __all__ = [
     "Job",
+    "batches",
     "choose_kernels",
     "image_digest",
     "make_plan",
@@ -153,6 +154,14 @@ def make_plan(
                 job_id = hashlib.sha256(text).hexdigest()[:16]
                 jobs.append(Job(len(jobs), layer, int(kernel), image, job_id))
     return jobs
+
+
+def batches(jobs: Sequence[Job], lanes: int) -> Iterator[list[Job]]:
+    """Jobs of one layer, `lanes` at a time, in the order of the plan."""
+    for layer in dict.fromkeys(job.layer for job in jobs):
+        own = [job for job in jobs if job.layer == layer]
+        for start in range(0, len(own), lanes):
+            yield own[start : start + lanes]
 
 
 def image_digest(image: NamedImage) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,14 @@ import numpy as np
 from jaxinterp import __version__
 from jaxinterp.data.images import NamedImage, load_images
 from jaxinterp.errors import UserError
-from jaxinterp.methods.suppression import TRACE_TERMS, Suppression, Suppressor
+from jaxinterp.methods.suppression import TRACE_TERMS, Suppression, Suppressor, layer_maps
+from jaxinterp.models.layer_table import Layer
 from jaxinterp.models.network import Network
+from jaxinterp.optimize import find_recipe
 from jaxinterp.sweep.config import RunConfig
 from jaxinterp.sweep.plan import (
     Job,
+    batches,
     choose_kernels,
     image_digest,
     make_plan,
@@ -89,26 +92,37 @@ def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
     """
     listener = listener or Listener()
     started = time.perf_counter()
+    config = _resolve(config)
     network = load(config.model.name, weights=config.model.weights)
-    resolve_layers(config, network)
+    layers = resolve_layers(config, network)
+    _check_size(config, network)
     images, skipped = load_images(config.images)
     for file in skipped:
         listener.note(f"left out {file.path}: {file.reason}")
     folder = RunFolder(config)
-    suppressors = _suppressors(config, network)
-    kernels = _record_manifest(folder, config, network, images, suppressors)
+    kernels = _record_manifest(folder, config, network, images)
     jobs = make_plan(config, network, images, kernels)
+    suppressors = {
+        layer.name: Suppressor(
+            network,
+            layer.name,
+            config.suppression,
+            # A layer with fewer jobs than lanes has no need of the others.
+            lanes=min(config.lanes, len(kernels[layer.name]) * len(images)),
+        )
+        for layer in layers
+    }
     pixels = np.stack([image.pixels for image in images])
-    steps = next(iter(suppressors.values())).steps
+    steps = suppressors[layers[0].name].steps
     arrays = folder.open_arrays(
         {
             "images": (len(jobs), *pixels.shape[1:]),
             "traces": (len(jobs), steps, len(TRACE_TERMS)),
         }
     )
-    records = folder.finished(jobs)
+    records = folder.finished(jobs, arrays)
     listener.planned(len(jobs), len(records))
-    for batch in _batches(jobs, config.lanes):
+    for batch in batches(jobs, config.lanes):
         missing = [job for job in batch if job.index not in records]
         if not missing:
             continue
@@ -119,15 +133,14 @@ def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
         result = suppressors[layer](
             pixels[[job.image for job in batch]],
             [job.kernel for job in batch],
-            progress=_progress(listener, len(batch)),
+            progress=_progress(listener, len(missing)),
         )
         writes = []
         for job in missing:
             lane = job.index - batch[0].index
             writes.append(arrays["images"][job.index].write(result.images[lane]))
             writes.append(arrays["traces"][job.index].write(result.trace[lane]))
-        for write in writes:
-            write.result()
+        folder.wait_for(writes)
         new = [_record(job, result, job.index - batch[0].index, images) for job in missing]
         folder.append(new)
         records |= {job.index: record for job, record in zip(missing, new, strict=True)}
@@ -149,19 +162,26 @@ def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
     )
 
 
-def _suppressors(config: RunConfig, network: Network) -> dict[str, Suppressor]:
-    return {
-        layer.name: Suppressor(network, layer.name, config.suppression, lanes=config.lanes)
-        for layer in resolve_layers(config, network)
-    }
+def _resolve(config: RunConfig) -> RunConfig:
+    """The config with the optimiser's own rate and steps where it names none.
+
+    They decide the results, and another version may have others: a run that is resumed must notice.
+    """
+    settings = config.suppression
+    recipe = find_recipe(settings.optimizer, rate=settings.rate, steps=settings.steps)
+    settings = dataclasses.replace(settings, rate=recipe.rate, steps=recipe.steps)
+    return dataclasses.replace(config, suppression=settings)
 
 
-def _batches(jobs: Sequence[Job], lanes: int) -> Iterator[list[Job]]:
-    """Jobs of one layer, `lanes` at a time, in the order of the plan."""
-    for layer in dict.fromkeys(job.layer for job in jobs):
-        own = [job for job in jobs if job.layer == layer]
-        for start in range(0, len(own), lanes):
-            yield own[start : start + lanes]
+def _check_size(config: RunConfig, network: Network) -> None:
+    side = config.images.size
+    image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
+    try:
+        jax.eval_shape(network.apply, network.params, image)
+    except ValueError as error:
+        raise UserError(
+            f"Images of {side} px (images.size) do not fit {network.name}: {error}."
+        ) from None
 
 
 def _progress(listener: Listener, jobs: int) -> Callable[[int, int], None]:
@@ -173,7 +193,6 @@ def _record_manifest(
     config: RunConfig,
     network: Network,
     images: Sequence[NamedImage],
-    suppressors: dict[str, Suppressor],
 ) -> dict[str, list[int]]:
     """Records what the run stands on, and returns the kernels of each layer.
 
@@ -200,7 +219,7 @@ def _record_manifest(
     for layer, wanted in zip(resolve_layers(config, network), config.layers, strict=True):
         activity = None
         if needs_activity(wanted):
-            activity = _activity(suppressors[layer.name], images, config.lanes)
+            activity = _activity(network, layer, images, config.lanes)
         kernels[layer.name] = choose_kernels(wanted.kernels, layer, activity)
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "dm-pix")
     folder.write_manifest(
@@ -221,12 +240,16 @@ def _record_manifest(
     return kernels
 
 
-def _activity(suppressor: Suppressor, images: Sequence[NamedImage], lanes: int) -> np.ndarray:
+def _activity(
+    network: Network, layer: Layer, images: Sequence[NamedImage], lanes: int
+) -> np.ndarray:
     """Mean activation of each kernel over all images and positions, [kernels]."""
-    total = np.zeros(suppressor.layer.channels)
+    maps = layer_maps(network, layer.name)
+    means = jax.jit(lambda params, inputs: maps(params, inputs).mean((1, 2)))
+    total = np.zeros(layer.channels)
     for start in range(0, len(images), lanes):
         pixels = np.stack([image.pixels for image in images[start : start + lanes]])
-        total += suppressor.maps(pixels).mean((1, 2)).sum(0)
+        total += np.asarray(means(network.params, network.preprocess(pixels))).sum(0)
     return total / len(images)
 
 
@@ -246,6 +269,7 @@ def _record(
     """A finished job's line in the journal; measures that do not exist are null."""
     measures = {name: float(values[lane]) for name, values in result.measures.items()}
     return {
+        "index": job.index,
         "id": job.id,
         "layer": job.layer,
         "kernel": job.kernel,

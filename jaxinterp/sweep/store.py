@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ __all__ = ["RunFolder", "write_atomically"]
 
 _FREE_KEYS = ("output", "title", "report")
 """Keys that change nothing in the results, so that they may differ when a run is resumed."""
+
+_WITHOUT_RESULTS = frozenset(("config.toml", ".config.toml.partial", "journal"))
+"""What a folder holds before its manifest is written."""
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -53,13 +57,15 @@ class RunFolder:
           UserError: the folder cannot be written, holds something else, or holds a run of another
             config; the sentence shows the difference.
         """
-        self.path = Path(config.output)
+        self.path = Path(config.output).expanduser()
         self._process = process
         recorded = self.path / "config.toml"
         try:
-            if recorded.exists():
+            if (self.path / "manifest.json").exists():
                 _compare(recorded, config)
-            elif self.path.exists() and any(self.path.iterdir()):
+            # A run that was refused after its folder was made (a kernel out of range) has no
+            # manifest and no results: the corrected config takes its place.
+            elif self.path.exists() and {p.name for p in self.path.iterdir()} - _WITHOUT_RESULTS:
                 raise UserError(
                     f"{self.path} is not empty and no run folder: give another `output`."
                 )
@@ -119,14 +125,41 @@ class RunFolder:
                 raise UserError(f"{name}.zarr in {self.path} does not fit: {error}.") from None
         return opened
 
-    def finished(self, jobs: Sequence[Job]) -> dict[int, dict[str, Any]]:
-        """Records of finished jobs by their index; damaged lines are passed over."""
-        by_id = {job.id: job for job in jobs}
+    def wait_for(self, writes: Iterable[ts.WriteFutures]) -> None:
+        """Waits until what was written to the arrays is on disk.
+
+        Raises:
+          OSError: as for any other file, such as on a full disk.
+        """
+        for write in writes:
+            try:
+                write.result()
+            except ValueError as error:  # TensorStore says it in its own way
+                code = re.search(r"os_error_code='(\d+)'", str(error))
+                if code is None:
+                    raise
+                number = int(code[1])
+                raise OSError(number, os.strerror(number), str(self.path)) from None
+
+    def finished(
+        self, jobs: Sequence[Job], arrays: Mapping[str, ts.TensorStore]
+    ) -> dict[int, dict[str, Any]]:
+        """Records of finished jobs by their index.
+
+        Passed over are damaged lines, and jobs whose image is gone (a folder copied in part).
+        """
+        stored = {
+            int(key.split(b"/")[1])
+            for key in arrays["images"].kvstore.list().result()  # type: ignore[union-attr]
+            if key.startswith(b"c/")
+        }
+        # By index and id: two images with equal pixels give jobs with equal ids.
+        expected = {(job.index, job.id): job for job in jobs if job.index in stored}
         records = {}
         for line in self._lines():
             try:
                 record = json.loads(line)
-                job = by_id.get(record["id"])
+                job = expected.get((record["index"], record["id"]))
             except (ValueError, TypeError, KeyError):
                 continue
             if job is not None:
@@ -142,12 +175,13 @@ class RunFolder:
         """Appends finished jobs to this process's journal and waits until they are on disk."""
         path = self.path / "journal" / f"{self._process}.jsonl"
         # A crash may have left a line without an end: the next one must not be glued to it.
-        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        with path.open("a", encoding="utf-8") as journal:
-            if torn:
-                journal.write("\n")
+        with path.open("a+b") as journal:
+            if journal.tell():
+                journal.seek(-1, os.SEEK_END)
+                if journal.read() != b"\n":
+                    journal.write(b"\n")
             for record in records:
-                journal.write(json.dumps(record, ensure_ascii=False) + "\n")
+                journal.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             journal.flush()
             os.fsync(journal.fileno())
 
@@ -155,7 +189,7 @@ class RunFolder:
         """Writes all finished jobs as `jobs.parquet`, in the order of the plan."""
         path = self.path / "jobs.parquet"
         partial = path.with_name(".jobs.parquet.partial")
-        rows = [{"index": index, **records[index]} for index in sorted(records)]
+        rows = [records[index] for index in sorted(records)]
         pq.write_table(pa.Table.from_pylist(rows), partial)
         os.replace(partial, path)
         return path

@@ -15,7 +15,7 @@ from jaxinterp.methods.suppression import TRACE_TERMS, Suppressor
 from jaxinterp.models.network import Network
 from jaxinterp.report import JobView, MapView, ReportHead, Table, write_report
 from jaxinterp.sweep.config import RunConfig
-from jaxinterp.sweep.plan import Job
+from jaxinterp.sweep.plan import Job, batches
 from jaxinterp.sweep.store import RunFolder
 
 __all__ = ["layer_table_rows", "write_summary"]
@@ -148,22 +148,18 @@ def _views(
 ) -> Iterator[JobView]:
     """One view a job, in the order of the plan; maps are computed again from the stored inputs."""
     pixels = np.stack([image.pixels for image in images])
-    maps_before: dict[tuple[str, int], np.ndarray] = {}
-    for start in range(0, len(jobs), lanes):
-        batch = [job for job in jobs[start : start + lanes] if job.index in records]
-        if not batch:
-            continue
-        indices = [job.index for job in batch]
-        optimised = np.stack([arrays["images"][i].read().result() for i in indices])
-        traces = [arrays["traces"][i].read().result() for i in indices]
+    for batch in batches(jobs, lanes):
+        suppressor = suppressors[batch[0].layer]
+        reads = [
+            (arrays["images"][j.index].read(), arrays["traces"][j.index].read()) for j in batch
+        ]
+        optimised = np.stack([image.result() for image, _ in reads])
+        # All lanes, as the run has them: the maps are compiled for that shape already.
+        filled = np.resize(np.arange(len(batch)), suppressor.lanes)
+        maps_before = suppressor.maps(pixels[[job.image for job in batch]][filled])
+        maps_after = suppressor.maps(optimised[filled])
         for lane, job in enumerate(batch):
-            suppressor = suppressors[job.layer]
-            original = pixels[job.image]
-            key = (job.layer, job.image)
-            if key not in maps_before:
-                maps_before[key] = suppressor.maps(original[None])[0]
-            before = maps_before[key]
-            after = suppressor.maps(optimised[lane][None])[0]
+            before, after = maps_before[lane], maps_after[lane]
             record = records[job.index]
             # Silent and failed jobs keep the store's arrays; their measures are null.
             yield JobView(
@@ -171,7 +167,7 @@ def _views(
                 layer=job.layer,
                 kernel=job.kernel,
                 image=images[job.image].name,
-                original=original,
+                original=pixels[job.image],
                 optimised=optimised[lane],
                 maps=tuple(
                     MapView(f"kernel {k}", before[..., k], after[..., k], k == job.kernel)
@@ -179,7 +175,7 @@ def _views(
                 ),
                 metrics={name: record[name] for name in _MEASURES},
                 status=record["status"],
-                trace=traces[lane],
+                trace=reads[lane][1].result(),
                 trace_terms=TRACE_TERMS,
             )
 

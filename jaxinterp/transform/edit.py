@@ -1,5 +1,6 @@
 """Changing named values."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ def edit(fn: Callable[..., Any], edits: Mapping[str, Callable[..., Any]]) -> Cal
         TapError: A value lies in a custom_jvp or custom_vjp function (its rule would be dropped),
             in a shard_map (the edit would see one device's part), or in a part that `fn`
             differentiates itself (the derivative would not follow the edit); or an edit changes
-            a value's shape or dtype.
+            a value's shape or dtype, or cannot be called with the value and the steps.
 
     Example:
         >>> ablated = edit(apply, {"relu4_3": lambda maps: maps.at[..., kernel].set(0)})
@@ -49,6 +50,7 @@ def edit(fn: Callable[..., Any], edits: Mapping[str, Callable[..., Any]]) -> Cal
         replaced = {}
         for site in sites:
             forbid_edit(site)
+            _check_arguments(site, edits[site.label])
             equation = equation_at(program.body, site.path)
             apply = _edit_one(site, equation, edits[site.label])
             replaced[site.path] = Replacement(tuple(equation.invars), apply)
@@ -65,6 +67,26 @@ def forbid_edit(site: Site) -> None:
             f"cannot edit {site.label!r}: the function differentiates it itself, and the "
             "derivative would not follow; edit the function before it is differentiated"
         )
+
+
+def _check_arguments(site: Site, g: Callable[..., Any]) -> None:
+    """Raises a TapError if an edit cannot be called with the value and the steps of its scans."""
+    scans = len(site.lengths)
+    steps = ["step"] if scans == 1 else [f"step_{number}" for number in range(scans)]
+    arguments = ["value", *steps]
+    try:
+        signature = inspect.signature(g)
+    except (TypeError, ValueError):
+        return  # some built-in functions have none
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        around = "a scan" if scans == 1 else f"{scans} scans"
+        reason = f", because it lies in {around}" if scans else ""
+        raise TapError(
+            f"the edit of {site.label!r} is called as g({', '.join(arguments)}){reason}, but does "
+            f"not take {len(arguments)} argument{'s' if scans else ''}"
+        ) from None
 
 
 def _edit_one(

@@ -1,6 +1,6 @@
 """What can be told of a variable from the equations around it."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -32,15 +32,30 @@ RESHAPING = frozenset(
 
 
 class Facts:
-    """Definitions, uses and constants within one body."""
+    """Definitions, uses and constants within one body.
 
-    def __init__(self, body: Body, input_constant: Callable[[int], Any] = lambda place: None):
+    Args:
+        body: The body.
+        outside: The facts of the body around it, if any.
+        operands: What the first of its inputs are in the body around it, at every call.
+    """
+
+    def __init__(self, body: Body, outside: "Facts | None" = None, operands: Sequence[Atom] = ()):
         self._body = body
-        self._input_constant = input_constant  # asked only when needed: it may look at an array
+        self._outside = outside
+        self._operands = operands
 
     @cached_property
     def _definitions(self) -> dict[Var, JaxprEqn]:
         return {out: equation for equation in self._body.jaxpr.eqns for out in equation.outvars}
+
+    @cached_property
+    def _places(self) -> dict[Var, int]:
+        return {variable: place for place, variable in enumerate(self._body.jaxpr.invars)}
+
+    @cached_property
+    def _consts(self) -> dict[Var, Any]:
+        return dict(zip(self._body.jaxpr.constvars, self._body.consts, strict=True))
 
     @cached_property
     def _uses(self) -> dict[Var, list[tuple[int, JaxprEqn]]]:
@@ -55,13 +70,32 @@ class Facts:
         """The equation that computes a variable; None for literals, inputs and constants."""
         return None if isinstance(atom, Literal) else self._definitions.get(atom)
 
-    def uses(self, variable: Var) -> list[tuple[int, JaxprEqn]]:
+    def uses(self, variable: Atom) -> list[tuple[int, JaxprEqn]]:
         """The equations of this body that read a variable, with their indices."""
-        return self._uses.get(variable, [])
+        return [] if isinstance(variable, Literal) else self._uses.get(variable, [])
 
     def is_output(self, variable: Var) -> bool:
         """Whether the body returns the variable."""
         return any(out is variable for out in self._body.jaxpr.outvars)
+
+    def resolve(self, atom: Atom) -> tuple["Facts", Atom]:
+        """Follows a value into and out of calls to where it is computed or given.
+
+        Returns:
+            What stands for the value there, and the facts to ask about it.
+        """
+        if isinstance(atom, Literal):
+            return self, atom
+        equation = self.definition(atom)
+        if equation is None:
+            place = self._places.get(atom, len(self._operands))
+            if self._outside is not None and place < len(self._operands):
+                return self._outside.resolve(self._operands[place])
+        elif equation.primitive.name in ("jit", "pjit"):
+            (body,) = bodies(equation)
+            out = body.jaxpr.outvars[equation.outvars.index(atom)]
+            return Facts(body, self, equation.invars).resolve(out)
+        return self, atom
 
     def is_zero(self, atom: Atom) -> bool:
         """Whether a value is zero whatever the inputs."""
@@ -74,28 +108,15 @@ class Facts:
         It is found through reshaping, casts and calls, from literals and arrays that the function
         closes over.
         """
+        facts, atom = self.resolve(atom)
         if isinstance(atom, Literal):
             return _uniform(atom.val)
-        equation = self.definition(atom)
+        equation = facts.definition(atom)
         if equation is None:
-            return self._given_constant(atom)
-        name = equation.primitive.name
-        if name in RESHAPING:
-            return self.constant(equation.invars[0])
-        if name in ("jit", "pjit"):
-            (body,) = bodies(equation)
-            out = body.jaxpr.outvars[equation.outvars.index(atom)]
-            return Facts(body, lambda place: self.constant(equation.invars[place])).constant(out)
-        return None
-
-    def _given_constant(self, variable: Var) -> Any:
-        jaxpr = self._body.jaxpr
-        for place, given in enumerate(jaxpr.invars):
-            if given is variable:
-                return self._input_constant(place)
-        for given, value in zip(jaxpr.constvars, self._body.consts, strict=True):
-            if given is variable:
-                return None if isinstance(value, Tracer) else _uniform(value)
+            value = facts._consts.get(atom)
+            return None if value is None or isinstance(value, Tracer) else _uniform(value)
+        if equation.primitive.name in RESHAPING:
+            return facts.constant(equation.invars[0])
         return None
 
 

@@ -81,7 +81,8 @@ def _positive_part(equation: JaxprEqn, facts: Facts) -> Atom | None:
 def _is_guard(equation: JaxprEqn, facts: Facts) -> bool:
     """Whether a maximum is part of something else than a ReLU.
 
-    A maximum next to a minimum with a constant is a clamp (relu6). A maximum of a difference
+    A maximum next to a minimum with a constant is a clamp (relu6) or one half of an activation
+    that bends at zero (celu, PReLU as max(x, 0) + a min(x, 0)). A maximum of a difference
     E[x^2] - E[x]^2 keeps rounding from making a variance negative (Flax's layer and group
     normalisation).
     """
@@ -90,15 +91,20 @@ def _is_guard(equation: JaxprEqn, facts: Facts) -> bool:
     if len(uses) == 1 and not facts.is_output(out) and _is_upper_bound(uses[0], facts):
         return True
     for atom in equation.invars:
-        source = facts.definition(atom)
+        if facts.constant(atom) is not None:
+            continue
+        origin, given = facts.resolve(atom)
+        for place, one in ((facts, atom), (origin, given)):
+            if any(_is_upper_bound(use, place) for _, use in place.uses(one)):
+                return True
+        source = origin.definition(given)
         if source is None:
             continue
-        if _is_upper_bound(source, facts):
+        if _is_upper_bound(source, origin):
             return True
         if source.primitive.name == "sub":
-            square = facts.definition(source.invars[1])
-            if square is not None and _is_square(square):
-                return _is_mean(facts.definition(source.invars[0]), facts)
+            mean, square = source.invars
+            return _is_square(square, origin) and _is_mean(mean, origin)
     return False
 
 
@@ -107,13 +113,21 @@ def _is_upper_bound(equation: JaxprEqn, facts: Facts) -> bool:
     return equation.primitive.name == "min" and any(one is not None for one in constants)
 
 
-def _is_mean(equation: JaxprEqn | None, facts: Facts) -> bool:
-    while equation is not None and equation.primitive.name in SCALING:
-        equation = facts.definition(equation.invars[0])
-    return equation is not None and equation.primitive.name in ("reduce_sum", "psum")
+def _is_mean(atom: Atom, facts: Facts) -> bool:
+    facts, atom = facts.resolve(atom)
+    equation = facts.definition(atom)
+    if equation is None:
+        return False
+    if equation.primitive.name in SCALING:
+        return _is_mean(equation.invars[0], facts)
+    return equation.primitive.name in ("reduce_sum", "psum")
 
 
-def _is_square(equation: JaxprEqn) -> bool:
+def _is_square(atom: Atom, facts: Facts) -> bool:
+    facts, atom = facts.resolve(atom)
+    equation = facts.definition(atom)
+    if equation is None:
+        return False
     name = equation.primitive.name
     return (
         name == "square"

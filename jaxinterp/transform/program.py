@@ -131,9 +131,12 @@ def _as_input(fn: Callable[..., Any], path: tuple[Any, ...], leaf: Any) -> Any:
     except TypeError:
         position, *inside = path[1:]
         named = getattr(position, "key", None)
-        which = f"{named!r}" if named is not None else f"number {position.idx}"
+        which = (
+            f"argument number {position.idx}" if named is None else f"keyword argument {named!r}"
+        )
+        kind, place = type(leaf).__name__, jax.tree_util.keystr(tuple(inside))
+        what = f"holds a {kind} (at {place})" if inside else f"is a {kind}"
         raise TransformError(
-            f"argument {which}{jax.tree_util.keystr(tuple(inside))} of "
-            f"{getattr(fn, '__name__', repr(fn))} is a {type(leaf).__name__}, not an array: bind "
-            "it with functools.partial before transforming"
+            f"{which} of {getattr(fn, '__name__', repr(fn))} {what}, not an array: bind it with "
+            "functools.partial before transforming"
         ) from None

@@ -1,6 +1,6 @@
 """Doing the work that depends on parameters only once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -57,16 +57,16 @@ def stage(
     prepared = read(kept, values)
     jaxpr, out_tree = body.jaxpr, program.out_tree
     expected = [(one.shape, one.dtype) for one in program.inputs[own:]]
-    structure = jax.tree.structure((example_args, example_kwargs))
+    structures = _structures(example_args, example_kwargs)
 
     def staged(prepared: list[jax.Array], *args: Any, **kwargs: Any) -> Any:
         if len(prepared) != len(kept):
             raise StageError(
                 f"expected the {len(kept)} prepared arrays that stage returned, got {len(prepared)}"
             )
-        rest, given = flatten(fn, (args, kwargs))
-        if given != structure:
-            raise StageError(f"staged for arguments of structure {structure}, called with {given}")
+        _check_structures(structures, _structures(args, kwargs))
+        # None, an empty pytree, takes the place of the parameters, so that errors count them.
+        rest, _ = flatten(fn, ((None, *args), kwargs))
         for leaf, (shape, dtype) in zip(rest, expected, strict=True):
             if (leaf.shape, leaf.dtype) != (shape, dtype):
                 raise StageError(
@@ -79,3 +79,23 @@ def stage(
         return jax.tree.unflatten(out_tree, read(jaxpr.outvars, values))
 
     return prepared, staged
+
+
+def _structures(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The structure of each argument; the parameters are argument number 0."""
+    arguments = {f"argument number {place}": one for place, one in enumerate(args, start=1)}
+    arguments |= {f"keyword argument {name!r}": one for name, one in kwargs.items()}
+    return {name: jax.tree.structure(one) for name, one in arguments.items()}
+
+
+def _check_structures(expected: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    for name in dict.fromkeys([*expected, *given]):
+        if name not in given:
+            problem = f"staged with {name}, called without it"
+        elif name not in expected:
+            problem = f"staged without {name}, called with it"
+        elif expected[name] != given[name]:
+            problem = f"{name} has another structure than it was staged with"
+        else:
+            continue
+        raise StageError(f"{problem}; stage again for these arguments")

@@ -1,13 +1,12 @@
 """Visiting every equation of a program, however deep, and knowing what surrounds it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from jax.extend.core import JaxprEqn
 
 from jaxinterp.transform.facts import Facts
-from jaxinterp.transform.program import Body, bodies, number_scan_inputs
+from jaxinterp.transform.program import Atom, Body, bodies, number_scan_inputs
 
 __all__ = ["CALLS", "CUSTOM", "OPENED", "REMAT", "Level", "Path", "is_differentiated", "walk"]
 
@@ -67,26 +66,24 @@ def _walk(level: Level, visit: Callable[[Level, int, JaxprEqn], bool]) -> None:
                 body,
                 (*level.path, index, number),
                 (*level.enclosing, equation),
-                Facts(body, _constants_among_inputs(level.facts, equation, number)),
+                Facts(body, level.facts, _operands(equation, number)),
                 is_differentiated(level, equation),
             )
             _walk(below, visit)
 
 
-def _constants_among_inputs(facts: Facts, equation: JaxprEqn, number: int) -> Callable[[int], Any]:
-    """Tells which of a body's inputs are the same number at every call."""
+def _operands(equation: JaxprEqn, number: int) -> Sequence[Atom]:
+    """What the first of a body's inputs are outside, as far as they are the same at every call."""
     name, operands = equation.primitive.name, list(equation.invars)
     if name in CALLS | REMAT | {"shard_map"}:
-        constant = operands
-    elif name == "cond":
-        constant = operands[1:]
-    elif name == "scan":
-        constant = operands[: number_scan_inputs(equation)[0]]
-    elif name == "while":
+        return operands
+    if name == "cond":
+        return operands[1:]
+    if name == "scan":
+        return operands[: number_scan_inputs(equation)[0]]
+    if name == "while":
         conditions = equation.params["cond_nconsts"]
         ends = conditions, conditions + equation.params["body_nconsts"]
-        constant = operands[: ends[0]] if number == 0 else operands[ends[0] : ends[1]]
-    else:
-        # Not into custom rules: softplus is logaddexp(x, 0), whose maximum(x, 0) is no ReLU.
-        constant = []
-    return lambda place: facts.constant(constant[place]) if place < len(constant) else None
+        return operands[: ends[0]] if number == 0 else operands[ends[0] : ends[1]]
+    # Not into custom rules: softplus is logaddexp(x, 0), whose maximum(x, 0) is no ReLU.
+    return []

@@ -193,7 +193,30 @@ def test_bad_input_is_named(layer, kernels, message):
 
 
 @pytest.mark.parametrize(
-    "change", [{"alpha": -1.0}, {"rate": 0.0}, {"steps": 0}, {"patience": -1}, {"beta": -0.1}]
+    ("images", "message"),
+    [
+        ((IMAGES * 255).astype(np.uint8), "divide 8-bit pixels by 255"),
+        (IMAGES * 255, "in \\[0, 1\\], got float32"),
+        (IMAGES[0], r"got shape \(8, 8, 2\)"),
+        (IMAGES[:0], r"got shape \(0, 8, 8, 2\)"),
+    ],
+)
+def test_images_of_another_form_are_named(images, message):
+    with pytest.raises(UserError, match=message):
+        interpret(network(), images, "relu1", [0], SETTINGS)
+
+
+def test_only_a_map_of_zeros_is_silent():
+    """Before its ReLU a kernel may answer with negative values alone."""
+    weights = make_weights()
+    weights["conv1_bias"][2] = -100
+    found = interpret(network(weights=weights), IMAGES[:1], "conv1", [2], SETTINGS)
+    assert found.status == ("done",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"alpha": -1.0}, {"rate": 0.0}, {"steps": 0}, {"patience": -1}, {"beta": float("nan")}],
 )
 def test_impossible_settings_are_errors(change):
     with pytest.raises(ValueError, match=next(iter(change))):

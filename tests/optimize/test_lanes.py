@@ -221,3 +221,9 @@ def test_a_second_call_compiles_nothing():
     minimise(lanes, TARGETS, data(), shared=SCALE, segment=10, compiled=compiled)
     assert {length: function._cache_size() for length, function in compiled.items()} == sizes
     assert set(sizes) == {10, 0}
+    # Steps that are no multiple of the segment take no second one.
+    odd, compiled = Lanes(quadratic, optax.adam(0.1), 25), {}
+    found = minimise(odd, STARTS, data(), shared=SCALE, segment=10, compiled=compiled)
+    assert set(compiled) == {9, 0}
+    assert (found.steps == 25).all()
+    assert found.trace["loss"].shape == (25, 8)

@@ -67,8 +67,8 @@ def test_a_random_choice_depends_on_its_seed_alone():
         ((-1,), "no kernel -1"),
         ("0-999999999999", "no kernel 999999999999"),
         ("5-2", "run backwards"),
-        ("most", "give \"all\", a list, or ranges"),
-        ("", "give \"all\", a list, or ranges"),
+        ("most", 'give "all", a list, or ranges'),
+        ("", 'give "all", a list, or ranges'),
         ((), "No kernels are chosen"),
         (KernelChoice(random=9), "9 kernels are asked of relu1_1, which has 8"),
     ],
@@ -100,9 +100,7 @@ def test_the_plan_is_every_kernel_on_every_image(network):
 
 def test_a_jobs_identity_is_all_that_decides_its_result(network):
     def identity(settings=SuppressionSettings(), model=network, images=IMAGES, **changes):  # noqa: B008
-        jobs = make_plan(
-            config(suppression=settings, **changes), model, images, {"relu1_1": [0]}
-        )
+        jobs = make_plan(config(suppression=settings, **changes), model, images, {"relu1_1": [0]})
         return jobs[0].id
 
     same = identity()
@@ -131,5 +129,5 @@ def test_layers_that_cannot_be_used_are_named(network, layers, message):
     "change", [{"layers": ()}, {"lanes": 0}, {"layers": (LayerConfig("a"), LayerConfig("a"))}]
 )
 def test_a_run_needs_layers_and_lanes(change):
-    with pytest.raises(ValueError, match="lane|layer"):
+    with pytest.raises(ValueError, match=r"lane|layer"):
         config(**change)

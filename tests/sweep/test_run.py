@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from jaxinterp.errors import UserError
 from jaxinterp.methods.suppression import SuppressionSettings
 from jaxinterp.sweep.config import KernelChoice, LayerConfig, ModelConfig, ReportConfig, RunConfig
 from jaxinterp.sweep.run import Listener, run
+from jaxinterp.sweep.store import RunFolder
 from jaxinterp.weights.layout import to_torch_layout
 from jaxinterp.weights.load import load
 from jaxinterp.weights.safetensors_file import write_safetensors
@@ -206,7 +208,9 @@ def test_other_weights_are_refused(tmp_path):
         write_safetensors(path, to_torch_layout(params, flattened={}))
 
     own = config(
-        tmp_path / "run", model=ModelConfig(weights=str(path)), layers=(LayerConfig("relu1_1", "0"),)
+        tmp_path / "run",
+        model=ModelConfig(weights=str(path)),
+        layers=(LayerConfig("relu1_1", "0"),),
     )
     save(0)
     run(own)
@@ -228,7 +232,7 @@ def test_other_images_are_refused(tmp_path):
     )
     run(own)
     Image.new("RGB", (20, 20), "blue").save(folder / "b.png")
-    with pytest.raises(UserError, match="images are not those .*new: b"):
+    with pytest.raises(UserError, match=r"images are not those .*new: b"):
         run(own)
     (folder / "b.png").unlink()
     Image.new("RGB", (20, 20), "blue").save(folder / "a.png")
@@ -258,6 +262,68 @@ def test_a_bad_file_among_good_ones_is_named_and_the_others_done(tmp_path):
     assert len(listener.notes) == 2
     assert any("truncated.png" in note for note in listener.notes)
     assert any("text.jpg" in note for note in listener.notes)
+
+
+def test_a_corrected_config_takes_the_place_of_a_refused_one(tmp_path):
+    """A kernel out of range is noticed when the folder is there already."""
+    with pytest.raises(UserError, match="no kernel 999"):
+        run(config(tmp_path / "run", layers=(LayerConfig("relu1_1", (999,)),)))
+    assert run(config(tmp_path / "run", layers=(LayerConfig("relu1_1", (9,)),))).jobs == 2
+
+
+def test_the_optimisers_own_settings_are_recorded(tmp_path, monkeypatch):
+    """So that a run is not finished by another version with other defaults."""
+    from jaxinterp.optimize import RECIPES
+
+    adam = dataclasses.replace(RECIPES["adam"], steps=6)
+    monkeypatch.setitem(RECIPES, "adam", adam)
+    own = config(
+        tmp_path / "run", layers=(LayerConfig("relu1_1", "0"),), suppression=SuppressionSettings()
+    )
+    run(own)
+    assert f"rate = {adam.rate}" in (tmp_path / "run" / "config.toml").read_text()
+    monkeypatch.setitem(RECIPES, "adam", dataclasses.replace(adam, rate=0.3))
+    with pytest.raises(UserError, match=rf"suppression\.rate is {adam.rate} there and 0\.3 here"):
+        run(own)
+
+
+def test_equal_images_are_jobs_of_their_own(tmp_path):
+    own = config(
+        tmp_path / "run",
+        images=ImagesConfig(size=16, pictures=("coffee", "coffee")),
+        layers=(LayerConfig("relu1_1", "0"),),
+    )
+    run(own)
+    again = Batches()
+    assert run(own, listener=again).jobs == 2
+    assert again.planned_with == (2, 2)
+    names = [row["image"] for row in pq.read_table(tmp_path / "run" / "jobs.parquet").to_pylist()]
+    assert names == ["coffee", "coffee-2"]
+
+
+def test_a_lost_image_is_made_again(tmp_path, undisturbed):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed[0], folder)
+    shutil.rmtree(folder / "images.zarr" / "c" / "5")
+    again = Batches()
+    run(config(folder), listener=again)
+    assert again.planned_with == (JOBS, JOBS - 1)
+    assert_equal_runs(folder, undisturbed[0])
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path, capsys, monkeypatch):
+    class Full:
+        def result(self):
+            raise ValueError("RESOURCE_EXHAUSTED: ... [os_error_code='28']")
+
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(config(tmp_path / "run")))
+    original = RunFolder.wait_for
+    monkeypatch.setattr(RunFolder, "wait_for", lambda self, writes: original(self, [Full()]))
+    code, _, err = command(capsys, "run", str(file))
+    assert code == 1
+    assert "No space left on device" in err
+    assert "Traceback" not in err
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
@@ -304,6 +370,11 @@ def command(capsys, *arguments):
         ("images.folder=/nowhere", "/nowhere"),
         ("images.pictures=['astronout']", "astronaut"),
         ("lanes=0", "lanes"),
+        ("images.size=4", "Images of 4 px (images.size) do not fit vgg_cifar10"),
+        ("report.figures=-1", "figures must be at least 0"),
+        ("output=", "must not be empty"),
+        ("layers.0.kernels=all", "'layers' is a list"),
+        ("title=\udcff", "no UTF-8"),
     ],
 )
 def test_bad_input_ends_in_a_sentence_and_2(tmp_path, capsys, setting, message):

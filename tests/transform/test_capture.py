@@ -237,8 +237,12 @@ def test_static_arguments_must_be_bound():
 
     with pytest.raises(TransformError, match="argument number 1 of fn is a str, not an array"):
         capture(fn, ["x"])(X, "fast")
-    with pytest.raises(TransformError, match="argument 'mode' of fn is a function, not an array"):
+    with pytest.raises(TransformError, match="keyword argument 'mode' of fn is a function, not"):
         capture(fn, ["x"])(X, mode=lambda x: x)
+    with pytest.raises(TransformError, match=r"argument 'mode' of fn holds a str \(at \[0\]\)"):
+        capture(fn, ["x"])(X, mode=["batch_stats"])
+    with pytest.raises(TransformError, match=r"argument number 1 of fn holds a str \(at \['b'\]\)"):
+        capture(fn, ["x"])(X, {"a": X, "b": "fast"})
     with pytest.raises(jax.errors.TracerBoolConversionError) as caught:
         capture(fn, ["x"])(X, 1, flag=True)
     assert "functools.partial" in "".join(caught.value.__notes__)

@@ -93,6 +93,24 @@ def test_edit_in_nested_scans_gets_both_indices():
     np.testing.assert_array_equal(edited(X), 10 * np.arange(6)[:, None] + np.arange(6))
 
 
+def test_an_edit_that_takes_no_step_is_an_error_in_a_scan():
+    def fn(x):
+        return jax.lax.scan(lambda c, _: (name_sine(c), None), x, None, length=3)[0]
+
+    message = r"the edit of 'sine' is called as g\(value, step\), because it lies in a scan"
+    with pytest.raises(TapError, match=message):
+        edit(fn, {"sine": lambda value: value})(X)
+    with pytest.raises(TapError, match=r"g\(value, step_0, step_1\), because it lies in 2 scans"):
+        edit(
+            lambda x: jax.lax.scan(lambda c, _: (fn(c), None), x, None, length=2)[0],
+            {"sine": lambda value, step: value},
+        )(X)
+    with pytest.raises(TapError, match=r"the edit of 'sine' is called as g\(value\), but does"):
+        edit(name_sine, {"sine": lambda value, step: value})(X)
+    with pytest.raises(TypeError, match="unsupported operand"):  # the edit's own mistake
+        edit(name_sine, {"sine": lambda value: value + "one"})(X)
+
+
 def test_edits_and_captures_compose():
     def fn(x):
         return tap(name_sine(x) + 1, "out")

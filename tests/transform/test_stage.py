@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxinterp.transform import StageError, stage
+from jaxinterp.transform import StageError, TransformError, stage
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4)), jnp.float32)
 PARAMS = {
@@ -156,8 +156,16 @@ def test_other_shapes_are_an_error():
         staged(prepared, X[:2])
     with pytest.raises(StageError, match=r"called with int32\[5, 4\]"):
         staged(prepared, X.astype(jnp.int32))
-    with pytest.raises(StageError, match="staged for arguments of structure"):
+    with pytest.raises(StageError, match="staged without argument number 2, called with it"):
         staged(prepared, X, X)
+    with pytest.raises(StageError, match="staged with argument number 1, called without it"):
+        staged(prepared)
+    with pytest.raises(StageError, match="staged without keyword argument 'k', called with it"):
+        staged(prepared, X, k=X)
+    with pytest.raises(StageError, match="argument number 1 has another structure than it was"):
+        staged(prepared, {"x": X})
+    with pytest.raises(TransformError, match="argument number 1 of normalise is a str"):
+        staged(prepared, "x")
     with pytest.raises(StageError, match=r"expected the \d prepared arrays that stage returned"):
         staged([], X)
 
