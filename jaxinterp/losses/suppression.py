@@ -91,7 +91,7 @@ def suppression_reference(features: Array, kernel: Array) -> SuppressionReferenc
     return SuppressionReference(
         kernel=jnp.broadcast_to(jnp.asarray(kernel), features.shape[:-3]),
         selected=selected,
-        selected_norm=jnp.sqrt(jnp.square(selected).sum((-2, -1))),
+        selected_norm=_norm(selected),
         rest_norm=_rest_norm(features, kernel),
     )
 
@@ -171,9 +171,24 @@ def suppression_loss(
 
 def _norm(x: Array) -> Array:
     """L2 norm over the last two axes, with gradient 0 at 0 (where the optimisation starts)."""
-    squared = jnp.square(x).sum((-2, -1))
+    squared = _pairwise_sum(jnp.square(x).reshape(*x.shape[:-2], -1))
     nonzero = squared > 0
     return jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, squared, 1)), 0)
+
+
+def _pairwise_sum(x: Array) -> Array:
+    """Sum over the last axis, halving it until one value is left.
+
+    The order of additions is part of the program. XLA's CPU backend orders those of a `sum` by the
+    size of the whole batch, and the norm's last digit, which enters every pixel's gradient, would
+    depend on how many lanes there are.
+    """
+    length = 1 << (x.shape[-1] - 1).bit_length()
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, length - x.shape[-1])])
+    while length > 1:
+        length //= 2
+        x = x[..., :length] + x[..., length:]
+    return x[..., 0]
 
 
 def _or_one(x: Array) -> Array:

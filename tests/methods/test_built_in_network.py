@@ -22,7 +22,7 @@ def network():
 def jobs(network):
     """32 jobs: the eight most active kernels on four pictures."""
     config = jaxinterp.ImagesConfig(
-        size=24, pictures=("astronaut", "chelsea", "coffee"), all_colours=True
+        size=32, pictures=("astronaut", "chelsea", "coffee"), all_colours=True
     )
     images = np.stack([image.pixels for image in jaxinterp.load_images(config)[0]])
     activity = Suppressor(network, LAYER, lanes=4).maps(images).mean((0, 1, 2))
