@@ -142,11 +142,26 @@ class Lanes:
     def segment(
         self, length: int
     ) -> Callable[[PyTree, LaneState], tuple[LaneState, dict[str, Array]]]:
-        """A jitted function `(shared, state) -> (state, trace)` that takes `length` steps.
+        """A function `(shared, state) -> (state, trace)` that takes `length` steps.
 
         The state is donated. The trace holds, for "loss" and every term, float32 [length, lanes]:
         the values at the input where each step began; NaN where a lane did not run.
+
+        On accelerators the steps are one jitted scan. On CPUs they are calls of one jitted step:
+        inside a loop XLA's CPU backend runs convolutions on a single thread, which took three times
+        as long on two cores.
         """
+        if jax.default_backend() == "cpu":
+            step = jax.jit(self._step, donate_argnums=1)
+
+            def walk(shared: PyTree, state: LaneState) -> tuple[LaneState, dict[str, Array]]:
+                traces = []
+                for _ in range(length):
+                    state, trace = step(shared, state)
+                    traces.append(trace)
+                return state, {k: jnp.stack([t[k] for t in traces]) for k in traces[0]}
+
+            return walk
 
         @functools.partial(jax.jit, donate_argnums=1)
         def advance(shared: PyTree, state: LaneState) -> tuple[LaneState, dict[str, Array]]:
