@@ -7,13 +7,13 @@ pictures. `--steps`: the paper's recipe (gradient descent, its rate halved on pl
 rate tuned over a grid, 2,000 steps, against this library's defaults: final losses, and the step at
 which the defaults reach the paper recipe's loss, job by job. `--weights-of-loss`: alpha, beta,
 bounds and normalization against the map's similarity and the others' mean square.
-Without a flag, both. About ten minutes on two cores.
+Without a flag, both. A few minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import functools
 import time
 
 import numpy as np
@@ -27,6 +27,7 @@ RATES = (0.3, 1.0, 3.0, 10.0, 30.0)
 KERNELS = 3
 
 
+@functools.cache
 def jobs(size: int, layer: str) -> tuple[jaxinterp.Network, np.ndarray, np.ndarray]:
     """The network, and images and kernels of the jobs of one layer."""
     network = jaxinterp.load("vgg_cifar10")
@@ -40,12 +41,8 @@ def jobs(size: int, layer: str) -> tuple[jaxinterp.Network, np.ndarray, np.ndarr
 def search(size: int, layer: str, **settings: object) -> tuple[Suppression, float]:
     """Results and wall seconds (compilation included) of one setting."""
     network, images, kernels = jobs(size, layer)
-    suppressor = Suppressor(
-        network,
-        layer,
-        SuppressionSettings(**settings),
-        lanes=len(images),  # type: ignore[arg-type]
-    )
+    chosen = SuppressionSettings(**settings)  # type: ignore[arg-type]
+    suppressor = Suppressor(network, layer, chosen, lanes=len(images))
     started = time.perf_counter()
     found = suppressor(images, kernels)
     return found, time.perf_counter() - started
@@ -121,22 +118,13 @@ def row(
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What the command line said."""
-
-    steps: bool
-    weights_of_loss: bool
-    image_size: int
-
-
 def main() -> None:
     """Runs the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", action="store_true")
     parser.add_argument("--weights-of-loss", action="store_true")
     parser.add_argument("--image-size", type=int, default=32)
-    options = Options(**vars(parser.parse_args()))
+    options = parser.parse_args()
     both = not (options.steps or options.weights_of_loss)
     if options.steps or both:
         study_steps(options.image_size)

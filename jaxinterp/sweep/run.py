@@ -100,7 +100,7 @@ def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
     for file in skipped:
         listener.note(f"left out {file.path}: {file.reason}")
     folder = RunFolder(config)
-    kernels = _record_manifest(folder, config, network, images)
+    kernels = _record_manifest(folder, config, network, layers, images)
     jobs = make_plan(config, network, images, kernels)
     suppressors = {
         layer.name: Suppressor(
@@ -192,6 +192,7 @@ def _record_manifest(
     folder: RunFolder,
     config: RunConfig,
     network: Network,
+    layers: Sequence[Layer],
     images: Sequence[NamedImage],
 ) -> dict[str, list[int]]:
     """Records what the run stands on, and returns the kernels of each layer.
@@ -216,7 +217,7 @@ def _record_manifest(
             )
         return recorded["kernels"]
     kernels = {}
-    for layer, wanted in zip(resolve_layers(config, network), config.layers, strict=True):
+    for layer, wanted in zip(layers, config.layers, strict=True):
         activity = None
         if needs_activity(wanted):
             activity = _activity(network, layer, images, config.lanes)
