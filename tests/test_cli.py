@@ -11,7 +11,7 @@ from flax import nnx
 
 import jaxinterp
 from jaxinterp.cli import main
-from jaxinterp.console import RunConsole
+from jaxinterp.console.run import RunConsole
 from jaxinterp.errors import UserError
 from jaxinterp.models.preprocess import CIFAR10
 from jaxinterp.models.registry import ARCHITECTURES, Architecture, find_architecture
@@ -118,9 +118,9 @@ def test_ctrl_c_while_libraries_load_is_not_lost():
     """Some libraries catch whatever is raised while they are imported."""
     code = """
 import contextlib, signal
-from jaxinterp.cli import _loading
+from jaxinterp.cli.arguments import loading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
-with _loading(), contextlib.suppress(BaseException):
+with loading(), contextlib.suppress(BaseException):
     signal.raise_signal(signal.SIGINT)
 print("went on")
 """

@@ -1,24 +1,20 @@
-"""What the commands show in a terminal."""
+"""What a run shows in a terminal."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jaxinterp.console.tables import print_whole
 from jaxinterp.sweep.run import Listener, RunResult
 
-if TYPE_CHECKING:
-    from jaxinterp.train.evaluate import Evaluation
-
-__all__ = ["RunConsole", "print_evaluation", "print_layers", "print_models"]
+__all__ = ["RunConsole"]
 
 
 class RunConsole(Listener):
@@ -101,7 +97,7 @@ class RunConsole(Listener):
         for layer, rows in result.tables.items():
             for row in rows:
                 table.add_row(layer, *row)
-        _print_whole(self._console, table)
+        print_whole(self._console, table)
         silent = f", {result.silent} silent" if result.silent else ""
         failed = f", {result.failed} failed" if result.failed else ""
         self._console.print(
@@ -118,80 +114,3 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
-
-
-def _print_whole(console: Console, table: Table) -> None:
-    """Prints a table at its full width: what does not fit the terminal is wrapped by it, not cut.
-
-    Rich would shorten cells to 80 columns where the output is no terminal, and a name with an
-    ellipsis can neither be searched for nor copied.
-    """
-    needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-    console.width = max(needed, console.width)
-    console.print(table)
-
-
-def print_models() -> None:
-    """A line for every network."""
-    from jaxinterp.models.registry import ARCHITECTURES
-
-    table = Table(show_edge=False)
-    for column in ("name", "input", "classes", ""):
-        table.add_column(column)
-    for architecture in ARCHITECTURES.values():
-        side = architecture.preprocess.size
-        table.add_row(
-            architecture.name, f"{side} px", str(architecture.classes), architecture.summary
-        )
-    _print_whole(Console(highlight=False, markup=False), table)
-
-
-def print_layers(name: str) -> None:
-    """The layer table of one network.
-
-    Raises:
-      UserError: an unknown name.
-    """
-    from flax import nnx
-
-    from jaxinterp.models.registry import find_architecture
-
-    architecture = find_architecture(name)
-    table = Table(
-        title=architecture.summary,
-        title_justify="left",
-        show_edge=False,
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),  # narrow enough for 80 columns
-    )
-    columns = ("layer", "alias", "kind", "kernels", "stride", "receptive\nfield", "padding", "axis")
-    for column in columns:
-        table.add_column(column, justify="left" if column in columns[:3] else "right")
-    for layer in nnx.eval_shape(architecture.build).layers():
-        table.add_row(
-            layer.name,
-            layer.alias,
-            layer.kind,
-            str(layer.channels),
-            *(
-                "-" if v is None else str(v)
-                for v in (layer.stride, layer.receptive_field, layer.padding)
-            ),
-            str(layer.channel_axis),
-        )
-    _print_whole(Console(highlight=False, markup=False), table)
-
-
-def print_evaluation(evaluation: Evaluation) -> None:
-    """Accuracies: overall, then each class."""
-    console = Console(highlight=False, markup=False)
-    console.print(
-        f"top-1 {evaluation.top1:.2%}, top-5 {evaluation.top5:.2%} of {evaluation.images} images"
-    )
-    table = Table(show_edge=False)
-    table.add_column("class")
-    table.add_column("images", justify="right")
-    table.add_column("top-1", justify="right")
-    for name, count, accuracy in evaluation.classes:
-        table.add_row(name, str(count), f"{accuracy:.1%}")
-    _print_whole(console, table)

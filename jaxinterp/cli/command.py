@@ -1,0 +1,60 @@
+"""The command `jaxinterp`.
+
+Parsing needs no JAX: each command imports what it uses when it runs, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from jaxinterp import __version__
+from jaxinterp.cli.evaluate import Evaluate
+from jaxinterp.cli.models import Models
+from jaxinterp.cli.run import Run
+from jaxinterp.cli.train import Train
+from jaxinterp.errors import UserError
+
+__all__ = ["main"]
+
+_Commands = (
+    Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Models, tyro.conf.subcommand("models")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point. Exit codes: 0 done, 2 unusable input, 130 interrupted, 1 anything else.
+
+    A run in which no job is done but some failed counts as "anything else".
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments == ["--version"]:
+        print(f"jaxinterp {__version__}")
+        return
+    command = tyro.cli(
+        _Commands,  # type: ignore[arg-type]
+        prog="jaxinterp",
+        description="Ask what the convolutional kernels of a trained network respond to.",
+        args=arguments,
+    )
+    try:
+        command()
+    except KeyboardInterrupt:
+        print("\nInterrupted; what was finished is kept.", file=sys.stderr)
+        sys.exit(130)
+    except UserError as error:
+        if command.debug:
+            raise
+        print(f"jaxinterp: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a full disk, a folder that may not be written
+        if command.debug:
+            raise
+        print(f"jaxinterp: {error}", file=sys.stderr)
+        sys.exit(1)
