@@ -16,11 +16,23 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-__all__ = ["BatchNorm", "Conv", "Dropout", "Linear", "ReLU", "adaptive_average_pool"]
+__all__ = [
+    "BatchNorm",
+    "Conv",
+    "Dropout",
+    "Linear",
+    "LocalResponseNorm",
+    "ReLU",
+    "adaptive_average_pool",
+]
 
 
 class Conv(nnx.Module):
-    """Convolution, [n, h, w, in_channels] -> [n, h', w', out_channels]."""
+    """Convolution, [n, h, w, in_channels] -> [n, h', w', out_channels].
+
+    With `groups`, kernel k sees the input channels of its group alone: those from
+    g in_channels / groups on, g = k groups // out_channels.
+    """
 
     def __init__(
         self,
@@ -30,12 +42,14 @@ class Conv(nnx.Module):
         kernel_size: int,
         stride: int = 1,
         padding: int = 0,
+        groups: int = 1,
         bias: bool = True,
     ) -> None:
-        shape = (kernel_size, kernel_size, in_channels, out_channels)
+        shape = (kernel_size, kernel_size, in_channels // groups, out_channels)
         self.weight = nnx.Param(jnp.zeros(shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros((out_channels,), jnp.float32)) if bias else None
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.groups = groups
 
     def __call__(self, x: Array) -> Array:
         x = jax.lax.conv_general_dilated(
@@ -44,6 +58,7 @@ class Conv(nnx.Module):
             (self.stride, self.stride),
             ((self.padding, self.padding), (self.padding, self.padding)),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=self.groups,
         )
         return x if self.bias is None else x + self.bias[...]
 
@@ -125,6 +140,30 @@ class Linear(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         return x @ self.weight[...] + self.bias[...]
+
+
+class LocalResponseNorm(nnx.Module):
+    """Local response normalisation across channels (Krizhevsky et al. 2012, sec. 3.3).
+
+    y_c = x_c / (k + alpha sum_{|d - c| <= size // 2} x_d^2)^beta, [n, h, w, c] -> same shape.
+    `alpha` multiplies the sum, as in the paper and in MatConvNet; PyTorch divides its own by
+    `size`. `size` is odd.
+    """
+
+    def __init__(self, *, size: int = 5, k: float, alpha: float, beta: float) -> None:
+        self.size, self.k, self.alpha, self.beta = size, k, alpha, beta
+
+    def __call__(self, x: Array) -> Array:
+        reach = self.size // 2
+        energy = jax.lax.reduce_window(
+            x * x,
+            np.asarray(0, x.dtype),
+            jax.lax.add,
+            (1, 1, 1, self.size),
+            (1, 1, 1, 1),
+            ((0, 0), (0, 0), (0, 0), (reach, reach)),
+        )
+        return x * (self.k + self.alpha * energy) ** -self.beta
 
 
 class ReLU(nnx.Module):

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from jaxinterp.models.layer_table import LayerTable
+from jaxinterp.models.parameters import Blueprint
 from jaxinterp.models.preprocess import Preprocess
 
 __all__ = ["Network"]
@@ -28,6 +29,7 @@ class Network:
       layers: its layer table.
       class_names: of the logits; may be empty.
       weights_sha256: of the weights' file, or a word for their origin; kept in a run's manifest.
+      blueprint: the structure of a Flax NNX network; None for other functions.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Network:
     layers: LayerTable
     class_names: tuple[str, ...] = ()
     weights_sha256: str = "unknown"
+    blueprint: Blueprint | None = None
 
     def logits(self, images: Array | np.ndarray) -> Array:
         """Logits [n, classes] of RGB images [n, h, w, c] in [0, 1]."""

@@ -22,12 +22,14 @@ class Blueprint:
     A parameter's name is its path in the module, joined by dots.
 
     Attributes:
+      build: makes the module.
       shapes: shape and dtype of every parameter and running statistic, by name.
       statistics: the names of the running statistics.
     """
 
     def __init__(self, build: Callable[[], nnx.Module]) -> None:
         """`build` makes the module; it is traced only, so nothing is computed."""
+        self.build = build
         self._graph, state = nnx.split(nnx.eval_shape(build))
         self._variables = {
             ".".join(map(str, path)): (path, variable)

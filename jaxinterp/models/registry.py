@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from jaxinterp.errors import UserError, nearest
-from jaxinterp.models.preprocess import CIFAR10, IMAGENET, Preprocess
+from jaxinterp.models.alexnet import AlexNet
+from jaxinterp.models.cifar_resnet import CIFAR_RESNET_DEPTHS, CifarResNet
+from jaxinterp.models.classifier import Classifier
+from jaxinterp.models.mnist import MnistNetwork
+from jaxinterp.models.preprocess import (
+    CIFAR10,
+    CIFAR_RESNET,
+    IMAGENET,
+    MNIST,
+    VGG_F,
+    Preprocess,
+)
+from jaxinterp.models.resnet import RESNETS, ResNet
 from jaxinterp.models.vgg import VGG, VGG_BLOCKS, VGG_CIFAR10_BLOCKS
+from jaxinterp.models.vgg_f import VGGF
 
 __all__ = ["ARCHITECTURES", "Architecture", "find_architecture"]
 
@@ -19,61 +33,86 @@ class Architecture:
 
     Attributes:
       name: as in `jaxinterp.load(name)`.
-      construct: `construct(classes)` makes the Flax NNX module.
+      construct: `construct(classes=classes)` makes the Flax NNX module.
       classes: the class count it was published with.
       preprocess: what its images undergo.
       summary: one line for the list of models.
+      dataset: whose classes the published weights tell apart: imagenet, cifar10 or mnist.
       bundled: whether trained weights come with the package.
     """
 
     name: str
-    construct: Callable[[int], VGG]
+    construct: Callable[..., Classifier]
     classes: int
     preprocess: Preprocess
     summary: str
+    dataset: str = "imagenet"
     bundled: bool = False
 
-    def build(self, classes: int | None = None) -> VGG:
+    def build(self, classes: int | None = None) -> Classifier:
         """The module, with zero weights; call it under `nnx.eval_shape` to compute nothing."""
-        return self.construct(self.classes if classes is None else classes)
+        return self.construct(classes=self.classes if classes is None else classes)
 
 
-def _vgg(name: str, classes: int) -> VGG:
-    depth, _, norm = name.partition("_")
-    return VGG(VGG_BLOCKS[depth], batch_norm=bool(norm), classes=classes)
+def _imagenet(
+    name: str, summary: str, constructor: Callable[..., Classifier], *args: Any, **options: Any
+) -> Architecture:
+    construct = functools.partial(constructor, *args, **options)
+    return Architecture(name, construct, 1000, IMAGENET, summary)
 
 
-def _vgg_cifar10(classes: int) -> VGG:
-    return VGG(
-        VGG_CIFAR10_BLOCKS,
-        batch_norm=True,
-        classes=classes,
-        hidden=(),
-        grid=1,
-        pool_last=False,
-    )
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "vgg_cifar10": Architecture(
-        "vgg_cifar10",
-        _vgg_cifar10,
-        10,
-        CIFAR10,
-        "small VGG with batch norm, trained by us on CIFAR-10; weights included",
-        bundled=True,
-    )
-} | {
-    name: Architecture(
-        name,
-        functools.partial(_vgg, name),
-        1000,
-        IMAGENET,
-        f"VGG-{name[3:5]}{' with batch norm' if '_' in name else ''}; bring ImageNet weights",
-    )
-    for depth in VGG_BLOCKS
-    for name in (depth, f"{depth}_bn")
+_RESNET_SUMMARIES = {
+    "resnet18": "ResNet-18",
+    "resnet34": "ResNet-34",
+    "resnet50": "ResNet-50, strides in the 3x3 convolutions",
+    "resnet101": "ResNet-101",
+    "resnet152": "ResNet-152",
+    "wide_resnet50_2": "ResNet-50 with bottlenecks twice as wide",
+    "wide_resnet101_2": "ResNet-101 with bottlenecks twice as wide",
+    "resnext50_32x4d": "ResNeXt-50, 32 groups of 4 channels",
+    "resnext101_32x8d": "ResNeXt-101, 32 groups of 8 channels",
 }
+
+_VGG_CIFAR10 = Architecture(
+    "vgg_cifar10",
+    functools.partial(VGG, VGG_CIFAR10_BLOCKS, batch_norm=True, hidden=(), grid=1, pool_last=False),
+    10,
+    CIFAR10,
+    "small VGG with batch norm, trained by us on CIFAR-10; weights included",
+    "cifar10",
+    bundled=True,
+)
+
+_FAMILIES: tuple[Iterable[Architecture], ...] = (
+    [_VGG_CIFAR10],
+    [_imagenet("alexnet", "AlexNet, as in torchvision", AlexNet)],
+    (
+        _imagenet(name, f"VGG-{name[3:]}", VGG, VGG_BLOCKS[name], batch_norm=False)
+        for name in VGG_BLOCKS
+    ),
+    (
+        _imagenet(
+            f"{name}_bn", f"VGG-{name[3:]} with batch norm", VGG, VGG_BLOCKS[name], batch_norm=True
+        )
+        for name in VGG_BLOCKS
+    ),
+    (_imagenet(name, _RESNET_SUMMARIES[name], ResNet, plan) for name, plan in RESNETS.items()),
+    [Architecture("vgg_f", VGGF, 1000, VGG_F, "VGG-F (CNN-F), as in MatConvNet")],
+    (
+        Architecture(
+            f"cifar_resnet{depth}",
+            functools.partial(CifarResNet, depth),
+            10,
+            CIFAR_RESNET,
+            f"ResNet-{depth} for CIFAR-10, shortcuts without parameters",
+            "cifar10",
+        )
+        for depth in CIFAR_RESNET_DEPTHS
+    ),
+    [Architecture("mnist", MnistNetwork, 10, MNIST, "FSAGN's small network for MNIST", "mnist")],
+)
+
+ARCHITECTURES: dict[str, Architecture] = {one.name: one for family in _FAMILIES for one in family}
 """Every network that `jaxinterp.load` knows."""
 
 

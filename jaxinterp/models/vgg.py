@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from flax import nnx
 from jax import Array
 
+from jaxinterp.models.classifier import Classifier
 from jaxinterp.models.layer_table import Layer, LayerTable
 from jaxinterp.models.layers import (
     BatchNorm,
@@ -37,7 +38,7 @@ VGG_BLOCKS: dict[str, tuple[tuple[int, ...], ...]] = {
 VGG_CIFAR10_BLOCKS: tuple[tuple[int, ...], ...] = ((32,), (64,) * 2, (128,) * 3, (256,) * 2)
 
 
-class VGG(nnx.Module):
+class VGG(Classifier):
     """Blocks of 3x3 convolutions, each closed by 2x2 max pooling, below dense layers.
 
     Args:
@@ -129,6 +130,12 @@ class VGG(nnx.Module):
         return LayerTable(rows)
 
     @property
+    def aliases(self) -> dict[str, str]:
+        features = {name: f"features.{i}" for i, name in enumerate(self.feature_names)}
+        return features | {
+            name: f"classifier.{i}" for i, name in enumerate(self.dense_names) if name is not None
+        }
+
+    @property
     def flattened(self) -> dict[str, tuple[int, int]]:
-        """The dense weight that follows the flattening: its name -> (channels, grid)."""
         return {"classifier.0.weight": (self.flattened_channels, self.grid)}

@@ -93,8 +93,8 @@ class Lanes:
       optimizer: any optax optimiser; each lane has its own state, and `update` is given `value`,
         the lane's loss (for `optax.contrib.reduce_on_plateau`).
       steps: steps after which a lane is spent.
-      bounds: if given, (lower, upper), broadcastable to one lane's input: after each step the input
-        is clipped to them.
+      bounds: if given, (lower, upper), broadcastable to one lane's input, or a function from the
+        inputs [lanes, ...] to them: after each step the input is clipped to them.
       tolerance: a relative fall of the loss smaller than this is no improvement.
       patience: a lane without improvement for so many steps has converged; 0 switches that off.
     """
@@ -102,7 +102,7 @@ class Lanes:
     objective: Objective
     optimizer: optax.GradientTransformation
     steps: int
-    bounds: tuple[Any, Any] | None = None
+    bounds: tuple[Any, Any] | Callable[[Array], tuple[Any, Any]] | None = None
     tolerance: float = 1e-4
     patience: int = 0
 
@@ -235,7 +235,8 @@ class Lanes:
         )
 
     def _clip(self, inputs: Array) -> Array:
-        return inputs if self.bounds is None else jnp.clip(inputs, *self.bounds)
+        bounds = self.bounds(inputs) if callable(self.bounds) else self.bounds
+        return inputs if bounds is None else jnp.clip(inputs, *bounds)
 
 
 def _where(lanes: Array, new: Array, old: Array) -> Array:

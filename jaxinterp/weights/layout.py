@@ -13,7 +13,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["from_torch_layout", "to_torch_layout"]
+__all__ = ["from_torch_layout", "from_torch_shape", "to_torch_layout"]
+
+_CONVOLUTION = (2, 3, 1, 0)
 
 
 def from_torch_layout(
@@ -29,7 +31,7 @@ def from_torch_layout(
     converted = {}
     for name, value in params.items():
         if value.ndim == 4:
-            value = value.transpose(2, 3, 1, 0)
+            value = value.transpose(_CONVOLUTION)
         elif value.ndim == 2:
             value = value.T
             channels, grid = flattened.get(name, (1, 1))
@@ -39,6 +41,13 @@ def from_torch_layout(
                 value = value.reshape(channels * grid * grid, -1)
         converted[name] = np.ascontiguousarray(value)
     return converted
+
+
+def from_torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in our layout of a parameter of this shape in PyTorch's."""
+    if len(shape) == 4:
+        return tuple(shape[axis] for axis in _CONVOLUTION)
+    return shape[::-1] if len(shape) == 2 else shape
 
 
 def to_torch_layout(

@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxinterp.errors import UserError
 
-__all__ = ["merge"]
+__all__ = ["merge", "parameters_of"]
+
+
+def parameters_of(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All but PyTorch's counters `num_batches_tracked`, which evaluation does not need."""
+    return {k: v for k, v in found.items() if not k.endswith("num_batches_tracked")}
 
 
 def merge(
@@ -24,9 +30,9 @@ def merge(
     PyTorch's counters `num_batches_tracked` are passed over.
 
     Raises:
-      UserError: all missing, unexpected and mis-shaped parameters, in one message.
+      UserError: all missing, unexpected, mis-shaped and integer parameters, in one message.
     """
-    found = {k: v for k, v in found.items() if not k.endswith("num_batches_tracked")}
+    found = parameters_of(found)
     problems = []
     missing = [name for name in wanted if name not in found]
     if missing:
@@ -41,6 +47,13 @@ def merge(
     ]
     if misshaped:
         problems.append(f"mis-shaped {_listed(misshaped)}")
+    mistyped = [
+        f"{name} {found[name].dtype}"
+        for name in wanted
+        if name in found and not jnp.issubdtype(found[name].dtype, jnp.floating)
+    ]
+    if mistyped:
+        problems.append(f"not floating-point {_listed(mistyped)}")
     if problems:
         raise UserError(f"The weights in {source} do not fit the network: {'; '.join(problems)}.")
     return {name: found[name] for name in wanted}

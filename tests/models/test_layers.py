@@ -1,4 +1,4 @@
-"""Batch normalisation with its own gradient, against JAX's derivative of the plain formula."""
+"""The layers against slow loops, and against JAX's derivative of the plain formula."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxinterp.models.layers import BatchNorm, Conv, Linear, normalise_by_batch
+from jaxinterp.models.layers import BatchNorm, Conv, Linear, LocalResponseNorm, normalise_by_batch
+from jaxinterp.models.parameters import Blueprint
 
 EPSILON = 1e-5
 
@@ -138,3 +139,53 @@ def test_parameters_and_statistics_are_told_apart():
         "running_mean",
         "running_var",
     ]
+
+
+def bound(build, random):
+    """The module with random numbers in all its parameters."""
+    blueprint = Blueprint(build)
+    params = {name: random.normal(size=leaf.shape) for name, leaf in blueprint.shapes.items()}
+    return blueprint.bind({name: jnp.asarray(value) for name, value in params.items()}), params
+
+
+def slow_convolution(x, weight, bias, *, stride, padding, groups):
+    """Sums over the window, pixel by pixel: weight [h, w, in / groups, out]."""
+    side, _, inputs, outputs = weight.shape
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    rows, columns = ((size - side) // stride + 1 for size in x.shape[1:3])
+    y = np.zeros((len(x), rows, columns, outputs))
+    for i, row, column, kernel in np.ndindex(y.shape):
+        first = kernel // (outputs // groups) * inputs
+        top, left = row * stride, column * stride
+        seen = x[i, top : top + side, left : left + side, first : first + inputs]
+        y[i, row, column, kernel] = (seen * weight[..., kernel]).sum() + bias[kernel]
+    return y
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize(("side", "stride", "padding"), [(3, 1, 1), (3, 2, 0), (1, 2, 0)])
+def test_convolution_equals_the_slow_one(side, stride, padding, groups):
+    random = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        layer, params = bound(
+            lambda: Conv(6, 12, kernel_size=side, stride=stride, padding=padding, groups=groups),
+            random,
+        )
+        x = random.normal(size=(2, 5, 6, 6))
+        expected = slow_convolution(
+            x, params["weight"], params["bias"], stride=stride, padding=padding, groups=groups
+        )
+        np.testing.assert_allclose(layer(jnp.asarray(x)), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 8])
+def test_local_response_norm_equals_the_formula(channels):
+    random = np.random.default_rng(0)
+    x = random.normal(0, 30, (2, 3, 2, channels))
+    expected = np.zeros_like(x)
+    for i, row, column, c in np.ndindex(x.shape):
+        near = x[i, row, column, max(c - 2, 0) : c + 3]
+        expected[i, row, column, c] = x[i, row, column, c] / (2 + 1e-4 * (near**2).sum()) ** 0.75
+    with jax.enable_x64(True):
+        layer = LocalResponseNorm(size=5, k=2, alpha=1e-4, beta=0.75)
+        np.testing.assert_allclose(layer(jnp.asarray(x)), expected, rtol=1e-12)

@@ -6,21 +6,36 @@ import numpy as np
 import pytest
 
 from jaxinterp.models.layers import adaptive_average_pool
-from jaxinterp.models.pooling import MaxPool, max_pool
+from jaxinterp.models.pooling import MaxPool, Padding, max_pool
 
 
-def slow_max_pool(x: np.ndarray, dy: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Maxima of 2x2 windows, and where `dy` goes: to the first maximum in row-major order."""
+def slow_max_pool(
+    x: np.ndarray,
+    dy: np.ndarray | None = None,
+    window: int = 2,
+    stride: int = 2,
+    padding: Padding = ((0, 0), (0, 0)),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maxima of windows, and where `dy` goes: to the first maximum in row-major order."""
     n, height, width, channels = x.shape
-    y = np.zeros((n, height // 2, width // 2, channels), x.dtype)
+    (above, below), (left, right) = padding
+    rows = (height + above + below - window) // stride + 1
+    columns = (width + left + right - window) // stride + 1
+    y = np.zeros((n, rows, columns, channels), x.dtype)
     dx = np.zeros_like(x)
     for i, row, column, channel in np.ndindex(y.shape):
-        window = [(2 * row + down, 2 * column + right) for down in (0, 1) for right in (0, 1)]
-        values = [x[i, r, c, channel] for r, c in window]
+        top, start = row * stride - above, column * stride - left
+        places = [
+            (r, c)
+            for r in range(top, top + window)
+            for c in range(start, start + window)
+            if 0 <= r < height and 0 <= c < width
+        ]
+        values = [x[i, r, c, channel] for r, c in places]
         first = values.index(max(values))
         y[i, row, column, channel] = values[first]
         if dy is not None:
-            dx[(i, *window[first], channel)] = dy[i, row, column, channel]
+            dx[(i, *places[first], channel)] += dy[i, row, column, channel]
     return y, dx
 
 
@@ -47,6 +62,37 @@ def test_max_pool_equals_the_slow_one(size, jitted):
     expected, expected_gradient = slow_max_pool(x, dy)
     np.testing.assert_array_equal(y, expected)
     np.testing.assert_array_equal(pull(dy)[0], expected_gradient)
+
+
+# (window, stride, padding): torchvision's ResNets, AlexNet, VGG-F, and unusual ones.
+WINDOWS = [
+    (3, 2, ((1, 1), (1, 1))),
+    (3, 2, ((0, 0), (0, 0))),
+    (3, 2, ((0, 1), (0, 1))),
+    (3, 1, ((1, 0), (0, 2))),
+    (2, 3, ((0, 0), (1, 1))),
+    (5, 3, ((2, 2), (2, 2))),
+    (1, 1, ((0, 0), (0, 0))),
+]
+
+
+@pytest.mark.parametrize("size", [(5, 5), (6, 9), (11, 7)], ids=str)
+@pytest.mark.parametrize("settings", WINDOWS, ids=str)
+def test_max_pool_with_other_windows_equals_the_slow_one(settings, size):
+    x = tied((2, *size, 3))
+    y, pull = jax.vjp(lambda x: max_pool(x, *settings), jnp.asarray(x))
+    # Whole numbers, so that the order in which overlapping windows add up makes no difference.
+    dy = np.random.default_rng(1).integers(-9, 9, y.shape).astype(np.float32)
+    expected, expected_gradient = slow_max_pool(x, dy, *settings)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(pull(dy)[0], expected_gradient)
+
+
+def test_padding_is_never_a_maximum():
+    y = max_pool(jnp.full((1, 3, 3, 1), -5.0), 3, 2, ((1, 1), (1, 1)))
+    np.testing.assert_array_equal(y, np.full((1, 2, 2, 1), -5))
+    layer = MaxPool(kernel_size=3, stride=2, padding=1)
+    np.testing.assert_array_equal(layer(jnp.full((1, 3, 3, 1), -5.0)), y)
 
 
 def test_the_made_windows_do_tie():

@@ -62,7 +62,7 @@ def test_an_unknown_model_is_named_with_its_nearest():
         find_architecture("vgg_16")
     with pytest.raises(UserError, match="nearest: vgg16"):
         find_architecture("VGG16")
-    with pytest.raises(UserError, match="choose from: vgg_cifar10, vgg11"):
+    with pytest.raises(UserError, match="choose from: vgg_cifar10, alexnet, vgg11"):
         find_architecture("transformer")
 
 
@@ -75,11 +75,27 @@ def test_preprocessing_can_be_inverted_and_states_its_bounds(preprocess):
     image = np.random.default_rng(0).uniform(size=(2, 4, 4, 3)).astype(np.float32)
     inputs = preprocess(image)
     np.testing.assert_allclose(preprocess.invert(inputs), image, atol=1e-6)
-    black, white = preprocess.bounds
+    black, white = preprocess.bounds(inputs)
     np.testing.assert_allclose(preprocess(np.zeros((1, 1, 3)))[0, 0], black, atol=1e-6)
     np.testing.assert_allclose(preprocess(np.ones((1, 1, 3)))[0, 0], white, atol=1e-6)
     assert (inputs >= black).all()
     assert (inputs <= white).all()
+
+
+def test_a_mean_image_is_subtracted_from_images_of_its_size_alone():
+    random = np.random.default_rng(0)
+    mean_image = random.uniform(size=(4, 5, 3)).astype(np.float32)
+    plain = IMAGENET
+    preprocess = dataclasses.replace(plain, mean_image=mean_image)
+    image = random.uniform(size=(2, 4, 5, 3)).astype(np.float32)
+    inputs = preprocess(image)
+    np.testing.assert_allclose(inputs * np.float32(plain.std), image - mean_image, atol=1e-6)
+    np.testing.assert_allclose(preprocess.invert(inputs), image, atol=1e-6)
+    black, white = preprocess.bounds(inputs)
+    np.testing.assert_allclose(preprocess(np.zeros((4, 5, 3))), black, atol=1e-6)
+    np.testing.assert_allclose(preprocess(np.ones((4, 5, 3))), white, atol=1e-6)
+    other = image[:, :, :4]
+    np.testing.assert_array_equal(preprocess(other), plain(other))
 
 
 def test_a_blueprint_holds_shapes_and_no_numbers():

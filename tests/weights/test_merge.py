@@ -1,6 +1,7 @@
 """Layouts and the strict merge."""
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -65,7 +66,7 @@ def leaf(*shape):
 
 
 WANTED = {"a.weight": leaf(2, 3), "a.bias": leaf(3), "b.weight": leaf(3, 4), "b.bias": leaf(4)}
-WHOLE = {name: np.full(want.shape, i) for i, (name, want) in enumerate(WANTED.items())}
+WHOLE = {name: np.full(want.shape, float(i)) for i, (name, want) in enumerate(WANTED.items())}
 
 
 def test_merge_takes_every_array_and_passes_counters_over():
@@ -88,19 +89,26 @@ def test_merge_reports_all_that_is_wrong_at_once():
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("fault", ["missing", "unexpected", "mis-shaped"])
+@pytest.mark.parametrize("fault", ["missing", "unexpected", "mis-shaped", "not floating-point"])
 def test_merge_reports_only_what_is_wrong(fault):
     found = dict(WHOLE)
     if fault == "missing":
         del found["a.bias"]
     elif fault == "unexpected":
         found["c"] = np.zeros(1)
+    elif fault == "not floating-point":
+        found["a.bias"] = np.zeros(3, np.int8)
     else:
         found["a.bias"] = np.zeros((3, 1))
     with pytest.raises(UserError) as caught:
         merge(WANTED, found, source="file")
-    words = {"missing", "unexpected", "mis-shaped"}
+    words = {"missing", "unexpected", "mis-shaped", "not floating-point"}
     assert {word for word in words if word in str(caught.value)} == {fault}
+
+
+def test_half_precision_is_floating_point():
+    found = {name: value.astype(ml_dtypes.bfloat16) for name, value in WHOLE.items()}
+    assert set(merge(WANTED, found, source="file")) == set(WANTED)
 
 
 def test_merge_shortens_a_long_list():
