@@ -91,11 +91,23 @@ class NamedImage:
 
     Attributes:
       name: unique among the images loaded together.
-      pixels: float32 [size, size, 3], RGB in [0, 1].
+      pixels: float32 [size, size, 3], RGB in [0, 1]; [size, size, 1] if made grey.
     """
 
     name: str
     pixels: np.ndarray
+
+    def with_channels(self, channels: int) -> NamedImage:
+        """The same image for a network that takes so many channels: 3 (as it is) or 1.
+
+        Grey is the luma of ITU-R BT.601, as Pillow computes it.
+        """
+        if channels == self.pixels.shape[-1]:
+            return self
+        if channels != 1:
+            raise ValueError(f"an image can have 1 or 3 channels, not {channels}")
+        luma = self.pixels @ np.asarray((0.299, 0.587, 0.114), np.float32)
+        return dataclasses.replace(self, pixels=luma[..., None])
 
 
 @dataclasses.dataclass(frozen=True)

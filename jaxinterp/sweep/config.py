@@ -17,11 +17,18 @@ class ModelConfig:
 
     Attributes:
       name: from `jaxinterp models`.
-      weights: a safetensors file; None takes those that come with the package; "random".
+      weights: a weights file; None takes those that come with the package or were fetched;
+        "random".
+      classes: number of logits, if it is not the published one.
     """
 
     name: str = "vgg_cifar10"
     weights: str | None = None
+    classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and self.classes < 1:
+            raise ValueError(f"classes must be at least 1, got {self.classes}")
 
 
 @dataclasses.dataclass(frozen=True)

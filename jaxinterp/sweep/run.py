@@ -93,12 +93,13 @@ def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
     listener = listener or Listener()
     started = time.perf_counter()
     config = _resolve(config)
-    network = load(config.model.name, weights=config.model.weights)
+    network = load(config.model.name, weights=config.model.weights, classes=config.model.classes)
     layers = resolve_layers(config, network)
     _check_size(config, network)
     images, skipped = load_images(config.images)
     for file in skipped:
         listener.note(f"left out {file.path}: {file.reason}")
+    images = [image.with_channels(network.preprocess.channels) for image in images]
     folder = RunFolder(config)
     kernels = _record_manifest(folder, config, network, layers, images)
     jobs = make_plan(config, network, images, kernels)
@@ -175,7 +176,7 @@ def _resolve(config: RunConfig) -> RunConfig:
 
 def _check_size(config: RunConfig, network: Network) -> None:
     side = config.images.size
-    image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
+    image = jax.ShapeDtypeStruct((1, side, side, network.preprocess.channels), np.float32)
     try:
         jax.eval_shape(network.apply, network.params, image)
     except ValueError as error:

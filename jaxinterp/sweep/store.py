@@ -4,7 +4,7 @@
     manifest.json     versions, weights' sha256, devices, images, the kernels chosen
     journal/N.jsonl   finished jobs of process N, a line each; only ever appended to
     jobs.parquet      the journals as a table, written when a run ends
-    images.zarr       optimised inputs as RGB, float32 [jobs, h, w, 3], a chunk a job
+    images.zarr       optimised inputs, RGB or grey, float32 [jobs, h, w, c], a chunk a job
     traces.zarr       loss and its terms at every step, float32 [jobs, steps, terms], likewise
     index.html        the report; figures/ its PNG files
 

@@ -167,8 +167,8 @@ def _views(
                 layer=job.layer,
                 kernel=job.kernel,
                 image=images[job.image].name,
-                original=pixels[job.image],
-                optimised=optimised[lane],
+                original=_as_rgb(pixels[job.image]),
+                optimised=_as_rgb(optimised[lane]),
                 maps=tuple(
                     MapView(f"kernel {k}", before[..., k], after[..., k], k == job.kernel)
                     for k in _shown_kernels(before, job.kernel)
@@ -178,6 +178,11 @@ def _views(
                 trace=reads[lane][1].result(),
                 trace_terms=TRACE_TERMS,
             )
+
+
+def _as_rgb(image: np.ndarray) -> np.ndarray:
+    """[h, w, 1] or [h, w, 3] -> [h, w, 3]."""
+    return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
 def _shown_kernels(before: np.ndarray, kernel: int) -> list[int]:

@@ -402,7 +402,7 @@ def test_interrupting_the_command_keeps_what_is_finished(capsys, tmp_path, monke
     folder, file = tmp_path / "run", tmp_path / "run.toml"
     own = config(folder, layers=(LayerConfig("relu1_1", "0-3"),))
     file.write_text(to_toml(own))
-    from jaxinterp.console import RunConsole
+    from jaxinterp.console.run import RunConsole
 
     original = RunConsole.finished
 
