@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SuppressionSettings as SuppressionSettings,
         interpret as interpret,
     )
+    from jaxinterp.models.describe import describe as describe
     from jaxinterp.models.network import Network as Network
     from jaxinterp.transform import capture as capture, edit as edit, tap as tap
     from jaxinterp.weights.load import load as load
@@ -35,6 +36,7 @@ _HOMES = {
     "SuppressionSettings": "jaxinterp.methods.suppression",
     "UserError": "jaxinterp.errors",
     "capture": "jaxinterp.transform",
+    "describe": "jaxinterp.models.describe",
     "edit": "jaxinterp.transform",
     "interpret": "jaxinterp.methods.suppression",
     "load": "jaxinterp.weights.load",

@@ -29,6 +29,14 @@ class SkippedParityModule(pytest.Module):
         pytest.skip("needs PyTorch: run `make parity`", allow_module_level=True)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """No test reads or fills the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXINTERP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def pytest_configure(config):
     config.stash[PARITY_PASSES] = 0
 

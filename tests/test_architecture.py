@@ -21,7 +21,7 @@ PURE_ROOMS = [
     "optimize",
     "methods",
 ]
-EDGE_ROOMS = ["config", "console", "weights", "data", "train", "sweep", "report", "cli"]
+EDGE_ROOMS = ["config", "console", "weights", "data", "evaluate", "train", "sweep", "report", "cli"]
 
 # What reads and writes files, draws, prints, or talks to the outside.
 EDGE_LIBRARIES = {

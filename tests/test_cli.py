@@ -1,18 +1,21 @@
 """The command, called as a user calls it: what it prints, and with which code it ends."""
 
 import dataclasses
+import hashlib
 import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from flax import nnx
+from PIL import Image
 
 import jaxinterp
 from jaxinterp.cli import main
 from jaxinterp.console.run import RunConsole
 from jaxinterp.errors import UserError
+from jaxinterp.models.describe import describe_classifier
+from jaxinterp.models.parameters import Blueprint
 from jaxinterp.models.preprocess import CIFAR10
 from jaxinterp.models.registry import ARCHITECTURES, Architecture, find_architecture
 from jaxinterp.models.vgg import VGG
@@ -77,9 +80,8 @@ def test_help_names_every_command(call):
         (("train",), "CONFIG.toml"),
         (("train", "a.toml", "--set"), "--set"),
         (("train", "a.toml", "b.toml"), "b.toml"),
-        (("evaluate",), "--data"),
-        (("evaluate", "--data", "a", "--batch-size", "many"), "--batch-size"),
-        (("evaluate", "--dta", "a"), "--data"),
+        (("evaluate", "--images", "a", "--batch-size", "many"), "--batch-size"),
+        (("evaluate", "--imagse", "a"), "--images"),
     ],
 )
 def test_what_cannot_be_parsed_ends_with_code_2(call, arguments, word):
@@ -96,18 +98,20 @@ def test_models_lists_every_network(call):
         assert architecture.summary in line  # not wrapped
 
 
-@pytest.mark.parametrize("name", ["vgg_cifar10", "vgg16", "vgg16_bn"])
+@pytest.mark.parametrize("name", ["vgg_cifar10", "vgg16_bn", "resnet50", "vgg_f"])
 def test_models_prints_the_layer_table(call, name):
     ended = call("models", name)
     assert ended.code == 0
     found = {line.split()[0]: line.split() for line in ended.out.splitlines() if line.strip()}
-    for layer in nnx.eval_shape(find_architecture(name).build).layers():
+    architecture = find_architecture(name)
+    for layer in describe_classifier(Blueprint(architecture.build), architecture.preprocess):
         numbers = (layer.stride, layer.receptive_field, layer.padding)
-        expected = [layer.name, layer.alias, layer.kind, str(layer.channels)]
+        names = [layer.name, *([layer.alias] if layer.alias else []), layer.kind]
+        expected = [*names, str(layer.channels)]
         expected += ["-" if number is None else str(number) for number in numbers]
-        assert found[layer.name] == [*expected, "-1"]
+        assert found[layer.name] == expected
     assert "…" not in ended.out
-    assert max(map(len, ended.out.splitlines())) <= 80
+    assert max(map(len, ended.out.splitlines())) <= 82
 
 
 def test_a_misspelt_model(call):
@@ -178,11 +182,13 @@ def test_train_and_evaluate(call, tiny):
     assert "seed = 4" in recorded
     assert "crop = 8" in recorded
 
-    arguments = ("--data", tiny.parent / "data", "--model", "tiny", "--weights", weights)
-    ended = call("evaluate", *arguments)
+    ended = call(
+        *("evaluate", "--images", tiny.parent / "data", "--model", "tiny", "--weights", weights)
+    )
     assert ended.code == 0, ended
-    assert re.match(r"top-1 \d+\.\d\d%, top-5 \d+\.\d\d% of 8 images\n", ended.out)
-    refused(call("evaluate", *arguments, "--batch-size", "0"), "--batch-size must be at least 1")
+    assert f"{tiny.parent / 'data'}: CIFAR-10, split test, 8 images, 10 classes\n" in ended.out
+    assert re.search(r"^top-1 \d+\.\d\d% \(95 % interval ", ended.out, re.MULTILINE)
+    assert f"tiny, weights {hashlib.sha256(weights.read_bytes()).hexdigest()}\n" in ended.out
     refused(call("train", tiny), "another config")
 
 
@@ -201,12 +207,79 @@ def test_unusable_training_configs(call, tiny):
     refused(call("train", tiny), "not valid TOML")
 
 
-def test_unusable_evaluations(call, tiny):
-    data = ("evaluate", "--data", tiny.parent / "data")
+EVALUATE = """
+model = "tiny"
+weights = "random"
+images = "{images}"
+batch_size = 2
+worst = 1
+"""
+
+
+@pytest.fixture
+def folders(tiny):
+    """A config that evaluates `tiny` on two class folders, one image of which is broken."""
+    images = tiny.parent / "images"
+    for i, name in enumerate(["3/1.png", "3/2.png", "3/torn.png", "5/1.png"]):
+        path = images / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 32), (60 * i, 0, 0)).save(path)
+    (images / "3" / "torn.png").write_bytes(b"")
+    config = tiny.with_name("evaluate.toml")
+    config.write_text(EVALUATE.format(images=images), encoding="utf-8")
+    return config
+
+
+def test_evaluate_by_a_config(call, folders):
+    ended = call("evaluate", folders)
+    assert ended.code == 0, ended
+    images = folders.parent / "images"
+    assert f"{images}: class folders, 4 images, 2 classes\n" in ended.out
+    assert "classes are numbered by their logits; 10 logits\n" in ended.out
+    assert "1 images could not be read and are in no accuracy:\n" in ended.out
+    assert "  3/torn.png: the file is empty\n" in ended.out
+    assert "the 1 worst of 2 classes; an output file has them all\n" in ended.out
+    # Without a terminal, plain lines of progress and no bar.
+    assert re.search(r"^2 of 4 images, \d+\.\d images/s$", ended.out, re.MULTILINE)
+    assert "\x1b" not in ended.out
+
+
+def test_options_override_the_config(call, folders):
+    for output in (folders.with_name("results.json"), folders.with_name("results.csv")):
+        ended = call(
+            *("evaluate", folders, "--worst", "5", "--limit", "2", "--output", output),
+            *("--images", folders.parent / "images" / ".." / "data", "--split", "train"),
+        )
+        assert ended.code == 0, ended
+        assert "CIFAR-10, split train, 2 of 40 images" in ended.out
+        assert "worst of" not in ended.out
+        assert f"results: {output}\n" in ended.out
+        assert output.stat().st_size > 100
+
+
+def test_unusable_evaluations(call, tiny, folders):
+    data = ("evaluate", "--images", tiny.parent / "data", "--model", "tiny")
+    refused(call("evaluate"), "Give --model, or a config file that has the key 'model'")
+    refused(call("evaluate", "--model", "tiny"), "Give --images")
     refused(call(*data, "--weights", "absent"), "no weights file absent")
-    refused(call(*data, "--weights", tiny), "not a readable safetensors file")
-    refused(call(*data, "--model", "vgg16"), "No weights come with 'vgg16'")
-    refused(call(*data, "--model", "vgg_cifar"), "nearest: vgg_cifar10")
+    refused(call(*data[:3], "--model", "vgg16"), "weights for 'vgg16'")
+    refused(call(*data[:3], "--model", "vgg_cifar"), "nearest: vgg_cifar10")
+    refused(call(*data, "--batch-size", "0"), "batch_size must be at least 1")
+    refused(call(*data, "--output", "results.txt"), "ends in .json or .csv, not 'results.txt'")
+    refused(call(*data, "--split", "val"), "splits train and test, not 'val'")
+    refused(call("evaluate", folders.with_name("evalaute.toml")), "nearest: ", "evaluate.toml")
+    refused(call("evaluate", folders, "--images", "tfds:mnits"), "no TFDS set", "nearest: mnist")
+    folders.write_text("modle = 'tiny'\nmodel = 'tiny'\nimages = 'a'\n", encoding="utf-8")
+    refused(call("evaluate", folders), "no key 'modle'; nearest: model")
+
+
+def test_classes_without_logits_end_with_code_2(call, folders):
+    ended = call("evaluate", folders, "--classes", "1")
+    assert ended.code == 2
+    assert ended.err.startswith("jaxinterp: ")
+    assert "has the class 5, but the network has 1 logits" in ended.err
+    assert "--classes" in ended.err
+    assert "Traceback" not in ended.err
 
 
 @pytest.mark.parametrize(

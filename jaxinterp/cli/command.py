@@ -16,6 +16,7 @@ from jaxinterp.cli.evaluate import Evaluate
 from jaxinterp.cli.models import Models
 from jaxinterp.cli.run import Run
 from jaxinterp.cli.train import Train
+from jaxinterp.cli.weights import Weights
 from jaxinterp.errors import UserError
 
 __all__ = ["main"]
@@ -25,6 +26,7 @@ _Commands = (
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Weights, tyro.conf.subcommand("weights")]
 )
 
 

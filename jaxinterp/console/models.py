@@ -32,8 +32,8 @@ def print_layers(name: str) -> None:
     Raises:
       UserError: an unknown name.
     """
-    from flax import nnx
-
+    from jaxinterp.models.describe import describe_classifier
+    from jaxinterp.models.parameters import Blueprint
     from jaxinterp.models.registry import find_architecture
 
     architecture = find_architecture(name)
@@ -42,12 +42,12 @@ def print_layers(name: str) -> None:
         title_justify="left",
         show_edge=False,
         box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),  # narrow enough for 80 columns
+        padding=(0, 1, 0, 0),  # narrow: VGG fits 80 columns, ResNets 82
     )
-    columns = ("layer", "alias", "kind", "kernels", "stride", "receptive\nfield", "padding", "axis")
+    columns = ("layer", "alias", "kind", "kernels", "stride", "receptive\nfield", "padding")
     for column in columns:
         table.add_column(column, justify="left" if column in columns[:3] else "right")
-    for layer in nnx.eval_shape(architecture.build).layers():
+    for layer in describe_classifier(Blueprint(architecture.build), architecture.preprocess):
         table.add_row(
             layer.name,
             layer.alias,
@@ -57,6 +57,5 @@ def print_layers(name: str) -> None:
                 "-" if v is None else str(v)
                 for v in (layer.stride, layer.receptive_field, layer.padding)
             ),
-            str(layer.channel_axis),
         )
     print_whole(Console(highlight=False, markup=False), table)

@@ -11,7 +11,9 @@ The archive for Python holds pickles, which are never executed: it is refused by
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import tarfile
 import zipfile
 import zlib
@@ -21,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxinterp.data.labelled import LabelledImage, LabelledImages, SourceClass
 from jaxinterp.errors import UserError
 
-__all__ = ["CLASS_NAMES", "Cifar10", "load_cifar10"]
+__all__ = ["CLASS_NAMES", "Cifar10", "holds_cifar10", "load_cifar10", "read_cifar10"]
 
 CLASS_NAMES: tuple[str, ...] = (
     "airplane",
@@ -43,6 +46,7 @@ _MEMBERS = {
     "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
     "test": ("test_batch.bin",),
 }
+_PICKLES = ("data_batch_1", "test_batch")
 
 # What broken files make tarfile, gzip, NumPy and Pillow raise.
 _UNREADABLE = (OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
@@ -77,26 +81,68 @@ def load_cifar10(path: str | Path, split: str) -> Cifar10:
     return data
 
 
+def holds_cifar10(path: Path) -> bool:
+    """Whether `path` looks like one of the forms above, or like the archive of pickles."""
+    if path.is_file():
+        with contextlib.suppress(*_UNREADABLE), tarfile.open(path) as archive:
+            known = {*_MEMBERS["train"], *_MEMBERS["test"], *_PICKLES}
+            return any(Path(member.name).name in known for member in archive)
+        return False
+    return _find_form(path, "test") is not None or _holds_pickles(path)
+
+
+def read_cifar10(path: str | Path, split: str) -> LabelledImages:
+    """One split as labelled images.
+
+    Raises:
+      UserError: see `load_cifar10`.
+    """
+    data = load_cifar10(path, split)
+    return LabelledImages(
+        kind="CIFAR-10",
+        location=str(path),
+        classes=tuple(SourceClass(name) for name in CLASS_NAMES),
+        count=len(data.labels),
+        read=lambda i: LabelledImage(f"{split} image {i}", int(data.labels[i]), data.images[i]),
+        split=split,
+    )
+
+
 def _read_first_form(path: Path, split: str) -> Cifar10:
-    if path.is_file() and tarfile.is_tarfile(path):
-        return _read_archive(path, split)
-    if (path / "labels.npz").is_file():
-        return _read_mosaics(path, split)
-    for folder in (path, path / "cifar-10-batches-bin"):
-        if (folder / _MEMBERS[split][0]).is_file():
-            return _decode_records(lambda name, folder=folder: (folder / name).read_bytes(), split)
-    # TFDS writes <data_dir>/cifar10/<version>/dataset_info.json.
-    if any((path / "cifar10").glob("*/dataset_info.json")):
-        return _read_tfds(path, split)
-    if path.name == "cifar10" and any(path.glob("*/dataset_info.json")):
-        return _read_tfds(path.parent, split)
-    folders = (path, path / "cifar-10-batches-py")
-    python_archive = any((folder / "data_batch_1").is_file() for folder in folders)
-    hint = " (this is the archive of pickles; take the binary one)" if python_archive else ""
+    read = _find_form(path, split)
+    if read is not None:
+        return read(split)
+    hint = " (this is the archive of pickles; take the binary one)" if _holds_pickles(path) else ""
     raise UserError(
         f"No CIFAR-10 at {path}{hint}: give cifar-10-binary.tar.gz, the folder it unpacks to, or a "
         "folder prepared by TensorFlow Datasets that holds cifar10/."
     )
+
+
+def _find_form(path: Path, split: str) -> Callable[[str], Cifar10] | None:
+    """What reads a split of the form that is at `path`."""
+    if path.is_file() and tarfile.is_tarfile(path):
+        return functools.partial(_read_archive, path)
+    if (path / "labels.npz").is_file():
+        return functools.partial(_read_mosaics, path)
+    for folder in (path, path / "cifar-10-batches-bin"):
+        if (folder / _MEMBERS[split][0]).is_file():
+            return functools.partial(_read_folder, folder)
+    # TFDS writes <data_dir>/cifar10/<version>/dataset_info.json.
+    if any((path / "cifar10").glob("*/dataset_info.json")):
+        return functools.partial(_read_tfds, path)
+    if path.name == "cifar10" and any(path.glob("*/dataset_info.json")):
+        return functools.partial(_read_tfds, path.parent)
+    return None
+
+
+def _holds_pickles(path: Path) -> bool:
+    folders = (path, path / "cifar-10-batches-py")
+    return any((folder / name).is_file() for folder in folders for name in _PICKLES)
+
+
+def _read_folder(folder: Path, split: str) -> Cifar10:
+    return _decode_records(lambda name: (folder / name).read_bytes(), split)
 
 
 def _read_archive(path: Path, split: str) -> Cifar10:

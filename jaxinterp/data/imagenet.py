@@ -18,8 +18,7 @@ __all__ = ["imagenet_class_names", "imagenet_synsets"]
 @functools.cache
 def _table() -> list[dict[str, str]]:
     file = importlib.resources.files("jaxinterp.data") / "imagenet_classes.csv"
-    with file.open(encoding="ascii", newline="") as text:
-        return list(csv.DictReader(text))
+    return list(csv.DictReader(file.read_text(encoding="ascii").splitlines()))
 
 
 @functools.cache

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from jaxinterp.data.colours import all_colours
+from jaxinterp.data.open_image import IMAGE_SUFFIXES, UnreadableImage, open_image, reason
 from jaxinterp.errors import UserError, nearest
 
 __all__ = ["PICTURES", "ImagesConfig", "NamedImage", "SkippedFile", "load_images"]
@@ -38,20 +39,6 @@ PICTURES: tuple[str, ...] = (
 )
 """The pictures that scikit-image ships in its package, so that they load offline: photographs under
 CC0 or in the public domain. brick, camera, coins, grass, gravel and moon are grey."""
-
-# Only plain raster formats: Pillow would otherwise hand an .eps to Ghostscript.
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
-_SUFFIXES = frozenset(
-    (
-        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
-        # Not read, but a folder of telephone pictures should not look empty.
-        *(".heic", ".heif", ".jxl"),
-    )
-)
-# A file of a few kB can ask for any amount of memory. 100 million pixels are 300 MB as RGB, more
-# than any camera on sale takes.
-_MOST_PIXELS = 100_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +144,7 @@ def load_images(config: ImagesConfig) -> tuple[list[NamedImage], list[SkippedFil
     for path, name in _listed(config, skipped):
         try:
             add(name, _fit(_read(path), config.size))
-        except _Unreadable as error:
+        except UnreadableImage as error:
             skipped.append(SkippedFile(_text(path), str(error)))
     if config.all_colours:
         add("all-colours", all_colours(config.size))
@@ -167,10 +154,6 @@ def load_images(config: ImagesConfig) -> tuple[list[NamedImage], list[SkippedFil
         verb = "cannot be read as an image" if len(skipped) == 1 else "can be read as an image"
         raise UserError(f"{count} {verb}: {first.path}: {first.reason}.")
     return images, skipped
-
-
-class _Unreadable(Exception):
-    """A file gives no image; the message is the reason."""
 
 
 def _check_names(config: ImagesConfig) -> None:
@@ -184,7 +167,7 @@ def _check_names(config: ImagesConfig) -> None:
             raise UserError(f"{file} in images.files is a folder: give it as images.folder.")
         if not path.exists():
             siblings = path.parent.iterdir() if path.parent.is_dir() else ()
-            near = [str(s) for s in siblings if s.suffix.lower() in _SUFFIXES]
+            near = [str(s) for s in siblings if s.suffix.lower() in IMAGE_SUFFIXES]
             raise UserError(nearest(file, sorted(near), kind="image file"))
 
 
@@ -218,13 +201,15 @@ def _image_files(
             entries = sorted((e.name, e.is_dir()) for e in listing if not e.name.startswith("."))
     except OSError as error:
         if folder != root:
-            skipped.append(SkippedFile(_text(folder), f"the folder cannot be read ({_why(error)})"))
+            skipped.append(
+                SkippedFile(_text(folder), f"the folder cannot be read ({reason(error)})")
+            )
             return
-        raise UserError(f"The folder {root} cannot be read: {_why(error)}.") from None
+        raise UserError(f"The folder {root} cannot be read: {reason(error)}.") from None
     # A link may lead back to a folder we are in; links elsewhere are followed.
     inside = (*inside, os.path.realpath(folder))
     for name, is_folder in entries:
-        if not is_folder and os.path.splitext(name)[1].lower() in _SUFFIXES:
+        if not is_folder and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
             yield folder / name
     for name, is_folder in entries:
         if is_folder and os.path.realpath(folder / name) not in inside:
@@ -237,46 +222,22 @@ def _load_picture(name: str) -> Image.Image:
     try:
         return _to_rgb(Image.fromarray(getattr(skimage.data, name)()))
     except Exception as error:  # an installation without the file tries to download it
-        raise UserError(f"scikit-image cannot load its picture {name!r}: {_why(error)}.") from None
+        raise UserError(
+            f"scikit-image cannot load its picture {name!r}: {reason(error)}."
+        ) from None
 
 
 def _read(path: Path) -> Image.Image:
     """The upright RGB image of a file.
 
     Raises:
-      _Unreadable: whatever is wrong with it.
+      UnreadableImage: whatever is wrong with it.
     """
-    try:
-        # Pillow warns of odd metadata and of sizes that are well within our own limit.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if path.stat().st_size == 0:
-                raise _Unreadable("the file is empty")
-            with Image.open(path, formats=_supported_formats()) as image:
-                width, height = image.size
-                if width * height > _MOST_PIXELS:
-                    raise _too_large(f"{width} x {height}")
-                return _to_rgb(ImageOps.exif_transpose(image))
-    except _Unreadable:
-        raise
-    except Image.DecompressionBombError:
-        raise _too_large("far too many") from None
-    except UnidentifiedImageError:
-        raise _Unreadable("not an image in a format that is read") from None
-    except Exception as error:  # a broken file makes Pillow raise nearly anything
-        raise _Unreadable(f"damaged or unreadable ({_why(error)})") from None
-
-
-def _too_large(pixels: str) -> _Unreadable:
-    return _Unreadable(
-        f"it claims {pixels} pixels, more than {_MOST_PIXELS // 10**6} million (decompression bomb)"
-    )
-
-
-def _supported_formats() -> tuple[str, ...]:
-    """The formats that this build of Pillow knows; AVIF and JPEG 2000 are optional in it."""
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
+    # Pillow warns of odd metadata and of sizes that are well within our own limit.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with open_image(path) as image:
+            return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -297,7 +258,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _from_grey(values: np.ndarray) -> Image.Image:
     if not (values.min() >= 0 and values.max() <= 1):  # also where a value is NaN
-        raise _Unreadable("its pixel values are outside the range that an image has")
+        raise UnreadableImage("its pixel values are outside the range that an image has")
     return Image.fromarray(np.round(values * 255).astype(np.uint8)).convert("RGB")
 
 
@@ -325,10 +286,3 @@ def _unique(name: str, taken: set[str]) -> str:
 def _text(path: str | Path) -> str:
     """A path as text that any file can hold: bytes that are no UTF-8 become a replacement sign."""
     return os.fsencode(path).decode("utf-8", "replace")
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    message = str(error).strip().rstrip(".")
-    return message.splitlines()[0] if message else type(error).__name__

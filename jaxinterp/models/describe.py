@@ -8,12 +8,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 from jaxinterp.errors import UserError, nearest
 from jaxinterp.models.layer_table import Layer, LayerTable, PerAxis
+from jaxinterp.models.parameters import Blueprint
+from jaxinterp.models.preprocess import Preprocess
 from jaxinterp.transform.geometry import Sight, locate
 
-__all__ = ["describe"]
+__all__ = ["describe", "describe_classifier"]
 
 Aliases = Mapping[str, str | tuple[str, ...]]
 
@@ -30,8 +33,8 @@ def describe(
     """Builds the layer table of a network by tracing it; nothing is computed.
 
     Every value named with `tap` becomes a row: what computes it, how many channels it has and on
-    which axis, and which pixels its units see. Numbers are never guessed: what cannot be told (after
-    a sort, a resize, a loop of unknown length, ...) is None.
+    which axis, and which pixels its units see. Numbers are never guessed: what cannot be told
+    (after a sort, a resize, a loop of unknown length, ...) is None.
 
     A unit may see less than its receptive field: dilation leaves holes, and near the edges some of
     the field is padding. It never sees more.
@@ -80,6 +83,22 @@ def describe(
             if name not in names[0]:
                 raise UserError(f"{nearest(name, names[0], kind='tap')} It was given {what}.")
     return LayerTable(rows)
+
+
+def describe_classifier(blueprint: Blueprint, preprocess: Preprocess) -> LayerTable:
+    """The layer table of a network of the library (`models.classifier.Classifier`).
+
+    It holds for images of the network's own size and larger ones: a pooling that adapts to the
+    image gives no feature maps, even if it has nothing to do at that size.
+    """
+    module: Any = nnx.eval_shape(blueprint.build)
+    examples = (
+        jax.ShapeDtypeStruct((2, side, side, preprocess.channels), np.float32)
+        for side in (preprocess.size, preprocess.size + 32)
+    )
+    return describe(
+        blueprint.apply, blueprint.shapes, *examples, aliases=module.aliases, kinds=module.kinds
+    )
 
 
 def _table(

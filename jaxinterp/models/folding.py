@@ -17,6 +17,7 @@ from flax import nnx
 from jax import Array
 
 from jaxinterp.errors import UserError
+from jaxinterp.models.describe import describe_classifier
 from jaxinterp.models.layers import BatchNorm, Conv
 from jaxinterp.models.network import Network
 from jaxinterp.models.parameters import Blueprint
@@ -56,6 +57,7 @@ def fold_batch_norm(network: Network) -> Network:
         network,
         apply=folded.apply,
         params={name: jnp.asarray(params[name]) for name in folded.shapes},
+        layers=describe_classifier(folded, network.preprocess),
         blueprint=folded,
     )
 

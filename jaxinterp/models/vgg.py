@@ -13,7 +13,6 @@ from flax import nnx
 from jax import Array
 
 from jaxinterp.models.classifier import Classifier
-from jaxinterp.models.layer_table import Layer, LayerTable
 from jaxinterp.models.layers import (
     BatchNorm,
     Conv,
@@ -105,36 +104,11 @@ class VGG(Classifier):
                 x = tap(x, name)
         return x
 
-    def layers(self) -> LayerTable:
-        """The layer table, from strides, kernel sizes and paddings."""
-        rows = []
-        channels, stride, field, padding = 0, 1, 1, 0
-        kinds = {Conv: "conv", BatchNorm: "batch_norm", ReLU: "relu", MaxPool: "max_pool"}
-        for i, (layer, name) in enumerate(zip(self.features, self.feature_names, strict=True)):
-            if isinstance(layer, (Conv, MaxPool)):
-                field += (layer.kernel_size - 1) * stride
-                padding += layer.padding * stride
-                stride *= layer.stride
-            if isinstance(layer, Conv):
-                channels = layer.weight.shape[-1]
-            kind = kinds[type(layer)]
-            rows.append(Layer(name, f"features.{i}", kind, channels, stride, field, padding))
-        rows.append(Layer("avgpool", "avgpool", "average_pool", channels, None, None, None))
-        for i, (layer, name) in enumerate(zip(self.classifier, self.dense_names, strict=True)):
-            if name is not None:
-                if isinstance(layer, Linear):
-                    channels = layer.weight.shape[-1]
-                kind = "dense" if isinstance(layer, Linear) else "relu"
-                alias = f"classifier.{i}"
-                rows.append(Layer(name, alias, kind, channels, None, None, None))
-        return LayerTable(rows)
-
     @property
     def aliases(self) -> dict[str, str]:
         features = {name: f"features.{i}" for i, name in enumerate(self.feature_names)}
-        return features | {
-            name: f"classifier.{i}" for i, name in enumerate(self.dense_names) if name is not None
-        }
+        dense = {name: f"classifier.{i}" for i, name in enumerate(self.dense_names) if name}
+        return features | {"avgpool": "avgpool"} | dense
 
     @property
     def flattened(self) -> dict[str, tuple[int, int]]:

@@ -31,12 +31,13 @@ from rich.progress import (
 from jaxinterp.config import to_toml
 from jaxinterp.data.cifar10 import CLASS_NAMES, Cifar10, load_cifar10
 from jaxinterp.errors import UserError
+from jaxinterp.models.describe import describe_classifier
 from jaxinterp.models.parameters import Blueprint
 from jaxinterp.models.registry import find_architecture
 from jaxinterp.train.config import TrainConfig
 from jaxinterp.train.step import TrainState, initial_state, make_optimizer, make_step
+from jaxinterp.weights.formats.safetensors_file import write_safetensors
 from jaxinterp.weights.layout import to_torch_layout
-from jaxinterp.weights.safetensors_file import write_safetensors
 
 __all__ = ["train"]
 
@@ -55,9 +56,12 @@ def train(config: TrainConfig, *, report: Callable[[str], None] = print) -> Path
       UserError: no data, or an output folder that holds a run with another config.
     """
     architecture = find_architecture(config.model)
+    if architecture.preprocess.channels != 3:
+        raise UserError(f"{config.model} takes grey images: it cannot be trained on CIFAR-10.")
     module = nnx.eval_shape(lambda: architecture.build(len(CLASS_NAMES)))
     blueprint = Blueprint(lambda: architecture.build(len(CLASS_NAMES)))
-    least = max(layer.stride or 1 for layer in module.layers())
+    table = describe_classifier(blueprint, architecture.preprocess)
+    least = max(int(np.max(layer.stride or 1)) for layer in table)
     for phase in config.phases:
         if phase.crop < least:
             raise UserError(f"{config.model} needs crops of at least {least} px, got {phase.crop}.")

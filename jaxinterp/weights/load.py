@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.resources
 from pathlib import Path
 from warnings import warn
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from jaxinterp.data.cifar10 import CLASS_NAMES
 from jaxinterp.data.imagenet import imagenet_class_names
 from jaxinterp.errors import UserError
-from jaxinterp.models.layer_table import Layer, LayerTable
+from jaxinterp.models.describe import describe_classifier
 from jaxinterp.models.network import Network
 from jaxinterp.models.parameters import Blueprint, initial_parameters
 from jaxinterp.models.registry import Architecture, find_architecture
-from jaxinterp.transform import taps
-from jaxinterp.weights.contents import WeightsContents
+from jaxinterp.weights.cache import CachedWeights, converted_weights
+from jaxinterp.weights.catalogue import PUBLISHED, default_weights
+from jaxinterp.weights.checksum import sha256_of
 from jaxinterp.weights.convert import convert
-from jaxinterp.weights.safetensors_file import read_safetensors
+from jaxinterp.weights.read import read_weights
 
 __all__ = ["load"]
+
+_WORTH_CACHING = 32 << 20
+"""Bytes of a file from which on Orbax is quicker than reading the file again."""
 
 
 def load(
@@ -34,17 +35,23 @@ def load(
 
     Args:
       name: a name from `jaxinterp models`, such as `vgg_cifar10`.
-      weights: a safetensors file with PyTorch's names and layout; `"random"` for random weights
-        (tests, benchmarks); None takes the weights that come with the package.
+      weights: a file of them in any format that `read_weights` knows; `"random"` for random ones
+        (tests, benchmarks); None takes those that come with the package or were fetched
+        (`jaxinterp weights fetch`).
       classes: number of logits, if it is not the published one.
       seed: of random weights.
 
     Returns:
       The network: pure function, parameters (float32), preprocessing, layer table, class names.
 
+    Large files are converted once and then read from the cache folder (`JAXINTERP_CACHE`).
+
     Raises:
       UserError: an unknown name, no weights for it, or weights that do not fit; the sentence names
         the nearest choices, or every missing, unexpected and mis-shaped parameter.
+
+    Warns:
+      UserWarning: weights that are not finite numbers, by layer; a cache that cannot be written.
 
     Example:
       >>> network = load("vgg_cifar10")
@@ -52,43 +59,43 @@ def load(
       64
     """
     architecture = find_architecture(name)
+    if classes is not None and classes < 1:
+        raise UserError(f"A network has at least 1 class, not {classes}.")
     blueprint = Blueprint(lambda: architecture.build(classes))
     preprocess = architecture.preprocess
     if weights == "random":
         params, digest = initial_parameters(blueprint, seed=seed), f"random, seed {seed}"
     else:
         path = _weights_file(architecture) if weights is None else Path(weights)
-        contents = WeightsContents(path, "safetensors", "torch", read_safetensors(path)[0])
-        converted = convert(contents, name, classes)
-        for text in converted.warnings:
+        found = _read(path, name, classes)
+        for text in found.warnings:
             warn(text, stacklevel=2)
-        params, preprocess = converted.params, converted.preprocess
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        params, preprocess, digest = found.params, found.preprocess, found.sha256
     count = architecture.classes if classes is None else classes
     return Network(
         name=name,
         apply=blueprint.apply,
         params={key: jnp.asarray(value, np.float32) for key, value in params.items()},
         preprocess=preprocess,
-        layers=_layers(blueprint, preprocess),
+        layers=describe_classifier(blueprint, preprocess),
         class_names=_class_names(architecture) if count == architecture.classes else (),
         weights_sha256=digest,
         blueprint=blueprint,
     )
 
 
-def _layers(blueprint, preprocess):
-    module = nnx.eval_shape(blueprint.build)
-    if hasattr(module, "layers"):
-        return module.layers()
-    size = preprocess.size
-    images = jax.ShapeDtypeStruct((1, size, size, preprocess.channels), np.float32)
-    return LayerTable(
-        [
-            Layer(name, module.aliases.get(name, name), "conv", leaf.shape[-1], None, None, None)
-            for name, leaf in taps(blueprint.apply, blueprint.shapes, images).items()
-        ]
-    )
+def _read(path: Path, name: str, classes: int | None) -> CachedWeights:
+    """A file's weights, by way of the cache if that saves time."""
+    if path.is_file() and path.stat().st_size < _WORTH_CACHING:
+        converted = convert(read_weights(path), name, classes)
+        return CachedWeights(
+            converted.params,
+            converted.preprocess,
+            converted.warnings,
+            sha256_of(path),
+            from_cache=False,
+        )
+    return converted_weights(path, name, classes)
 
 
 def _weights_file(architecture: Architecture) -> Path:
@@ -96,8 +103,16 @@ def _weights_file(architecture: Architecture) -> Path:
     name = architecture.name
     if architecture.bundled:
         return Path(str(importlib.resources.files("jaxinterp.weights") / f"{name}.safetensors"))
+    fetched = default_weights(name)
+    if fetched is not None:
+        return fetched
+    published = name in PUBLISHED
+    advice = (
+        f"`jaxinterp weights fetch {name}` fetches the published ones, or " if published else ""
+    )
     raise UserError(
-        f'No weights come with {name!r}: give a file of them as `weights`, or "random".'
+        f"There are no weights for {name!r} here: {advice}give a file of them as `weights` "
+        '(or "random").'
     )
 
 

@@ -8,15 +8,15 @@ import pytest
 
 import jaxinterp
 from jaxinterp.config import build
-from jaxinterp.data.cifar10 import load_cifar10
+from jaxinterp.data.cifar10 import read_cifar10
 from jaxinterp.errors import UserError
+from jaxinterp.evaluate.run import evaluate
 from jaxinterp.models.preprocess import CIFAR10
 from jaxinterp.models.registry import ARCHITECTURES, Architecture
 from jaxinterp.models.vgg import VGG
 from jaxinterp.train.config import PhaseConfig, TrainConfig
-from jaxinterp.train.evaluate import evaluate
 from jaxinterp.train.loop import train
-from jaxinterp.weights.safetensors_file import read_safetensors
+from jaxinterp.weights.formats.safetensors_file import read_safetensors
 
 
 def construct(classes):
@@ -75,12 +75,12 @@ def test_the_weights_load_and_are_better_than_chance(trained):
     network = jaxinterp.load("tiny", weights=weights, classes=10)
     for name, value in network.params.items():
         np.testing.assert_array_equal(value, np.float32(np.float16(value)), err_msg=name)
-    data = load_cifar10(config.data, "train")
-    found = evaluate(network, data.images, data.labels)
+    data = read_cifar10(config.data, "train")
+    found = evaluate(network, data)
     # It must predict what it did in training: a wrong order of the weights would guess.
-    assert found.top1 > 0.6
+    assert found.top1.value > 0.6
     random = jaxinterp.load("tiny", weights="random", classes=10)
-    assert found.top1 > evaluate(random, data.images, data.labels).top1
+    assert found.top1.value > evaluate(random, data).top1.value
 
 
 def test_the_weights_file_says_how_it_was_made_and_not_where(trained):

@@ -5,6 +5,7 @@ import hashlib
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 import jaxinterp
 from jaxinterp.data.cifar10 import CLASS_NAMES
@@ -13,8 +14,8 @@ from jaxinterp.models.parameters import Blueprint
 from jaxinterp.models.preprocess import CIFAR10
 from jaxinterp.models.registry import ARCHITECTURES, Architecture
 from jaxinterp.models.vgg import VGG
+from jaxinterp.weights.formats.safetensors_file import write_safetensors
 from jaxinterp.weights.layout import to_torch_layout
-from jaxinterp.weights.safetensors_file import write_safetensors
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +51,36 @@ def test_an_unknown_model():
         jaxinterp.load("vgg_cifar")
 
 
-@pytest.mark.parametrize("name", ["vgg16", "vgg11_bn"])
-def test_models_without_weights_say_what_to_give(name):
-    with pytest.raises(UserError, match=f"No weights come with '{name}': give a safetensors file"):
-        jaxinterp.load(name)
+def test_models_without_weights_say_what_to_give():
+    with pytest.raises(UserError, match="no weights for 'vgg16' here: `jaxinterp weights fetch v"):
+        jaxinterp.load("vgg16")
+    with pytest.raises(UserError, match="no weights for 'mnist' here: give a file of them"):
+        jaxinterp.load("mnist")
+
+
+@pytest.mark.parametrize("classes", [0, -3])
+def test_a_network_has_classes(classes):
+    with pytest.raises(UserError, match=f"at least 1 class, not {classes}"):
+        jaxinterp.load("mnist", weights="random", classes=classes)
+
+
+def test_class_names_are_those_of_the_data_set():
+    assert jaxinterp.load("cifar_resnet20", weights="random").class_names == CLASS_NAMES
+    assert jaxinterp.load("mnist", weights="random").class_names == tuple("0123456789")
+    names = jaxinterp.load("resnet18", weights="random").class_names
+    assert len(names) == 1000
+    assert names[0] == "tench"
+    assert jaxinterp.load("resnet18", weights="random", classes=7).class_names == ()
+
+
+def test_suspicious_numbers_are_a_warning(network, tmp_path):
+    values = {name: np.array(value) for name, value in network.params.items()}
+    values["features.4.weight"][0, 0, 0, 0] = np.nan
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(save(to_torch_layout(values, flattened={})))
+    with pytest.warns(UserWarning, match=r"not finite numbers .* in features\.4:"):
+        loaded = jaxinterp.load("vgg_cifar10", weights=path)
+    assert np.isnan(loaded.params["features.4.weight"]).sum() == 1
 
 
 @pytest.mark.parametrize("name", ["vgg11", "vgg16", "vgg13_bn"])

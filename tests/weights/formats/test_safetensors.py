@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxinterp.errors import UserError
-from jaxinterp.weights.safetensors_file import read_safetensors, write_safetensors
+from jaxinterp.weights.formats.safetensors_file import read_safetensors, write_safetensors
 
 
 def arrays(seed=0):

@@ -1,0 +1,82 @@
+"""Accuracies from ranks: how many classes a network puts before the true one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["ClassAccuracy", "Share", "class_accuracies", "share_below"]
+
+# The 97.5 % quantile of the standard normal distribution: 95 % lie within plus and minus it.
+_Z = 1.959963984540054
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """So many successes among so many images.
+
+    Attributes:
+      successes, images: the counts.
+    """
+
+    successes: int
+    images: int
+
+    @property
+    def value(self) -> float:
+        """In [0, 1]; NaN where there are no images."""
+        return self.successes / self.images if self.images else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of Wilson (1927): the shares that the count would not surprise.
+
+        The p that solve |value - p| = z sqrt(p (1 - p) / n). It stays within [0, 1] and has a
+        width for 0 and for n successes too.
+        """
+        n, p, z2 = self.images, self.value, _Z**2
+        if not n:
+            return 0.0, 1.0
+        centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+        half = _Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n**2))
+        # Exactly 0 and 1 at the ends, where rounding would leave 1e-17.
+        return (
+            0.0 if self.successes == 0 else centre - half,
+            1.0 if self.successes == n else centre + half,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassAccuracy:
+    """How a network does on the images of one class."""
+
+    index: int
+    name: str
+    top1: Share
+    top5: Share
+
+
+def share_below(ranks: np.ndarray, k: int) -> Share:
+    """How many of the ranks, int [n], are below k: top-k accuracy."""
+    return Share(int((ranks < k).sum()), len(ranks))
+
+
+def class_accuracies(
+    ranks: np.ndarray, logits: np.ndarray, *, names: Sequence[tuple[int, str]]
+) -> tuple[ClassAccuracy, ...]:
+    """The accuracies of each class that occurs, in the order of the logits.
+
+    Args:
+      ranks: int [n], of the true class among all.
+      logits: int [n], index of the true class.
+      names: (index, name) of the classes.
+    """
+    by_index = dict(names)
+    return tuple(
+        ClassAccuracy(index, by_index[index], share_below(own, 1), share_below(own, 5))
+        for index in np.unique(logits).tolist()
+        for own in [ranks[logits == index]]
+    )

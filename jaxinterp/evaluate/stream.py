@@ -1,0 +1,126 @@
+"""Images decoded ahead of the device, in batches of one shape, in bounded memory."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import io
+import os
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from jaxinterp.data.evaluation_crop import evaluation_crop
+from jaxinterp.data.labelled import LabelledImage, LabelledImages
+from jaxinterp.data.open_image import UnreadableImage, open_image
+
+__all__ = ["Batch", "Geometry", "Unreadable", "batches"]
+
+# More threads than this only wait for each other in Python.
+_MOST_THREADS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """What is cut out of each image; see `evaluation_crop`."""
+
+    resize: int
+    size: int
+    channels: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Unreadable:
+    """An image that could not be had, and why, in words."""
+
+    name: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """Images of one size.
+
+    Attributes:
+      pixels: uint8 [batch_size, size, size, channels]; zeros after the last image.
+      labels: int32 [batch_size], the source's; 0 after the last image.
+      filled: how many images are in it, from the front.
+      unreadable: those that failed since the batch before.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    filled: int
+    unreadable: tuple[Unreadable, ...]
+
+
+def batches(
+    source: LabelledImages, positions: Sequence[int], *, geometry: Geometry, batch_size: int
+) -> Generator[Batch]:
+    """The images at `positions`, in their order; every batch has the same shape.
+
+    A pool of threads reads and decodes at most two batches ahead: Pillow works outside Python's
+    lock. An unreadable image leaves no gap; the last batch is filled up with zeros, so that nothing
+    is compiled for its size, and may hold no image at all if the last ones were unreadable.
+    """
+    shape = (geometry.size, geometry.size, geometry.channels)
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    waiting: collections.deque[Future[tuple[np.ndarray, int] | Unreadable]] = collections.deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    try:
+        ahead = iter(positions)
+        pixels, labels = np.zeros((batch_size, *shape), np.uint8), np.zeros(batch_size, np.int32)
+        filled, unreadable = 0, []
+        while True:
+            while len(waiting) < 2 * batch_size + threads:
+                position = next(ahead, None)
+                if position is None:
+                    break
+                waiting.append(pool.submit(_decode, source, position, geometry))
+            if not waiting:
+                break
+            result = waiting.popleft().result()
+            if isinstance(result, Unreadable):
+                unreadable.append(result)
+                continue
+            pixels[filled], labels[filled] = result
+            filled += 1
+            if filled == batch_size:
+                yield Batch(pixels, labels, filled, tuple(unreadable))
+                # New arrays: the device may still be copying the old ones.
+                pixels, labels = np.zeros_like(pixels), np.zeros_like(labels)
+                filled, unreadable = 0, []
+        if filled or unreadable:
+            yield Batch(pixels, labels, filled, tuple(unreadable))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _decode(
+    source: LabelledImages, position: int, geometry: Geometry
+) -> tuple[np.ndarray, int] | Unreadable:
+    name = f"image {position}"
+    try:
+        labelled = source.read(position)
+        name = labelled.name
+        return _pixels(labelled, geometry), labelled.label
+    except UnreadableImage as error:
+        return Unreadable(name, str(error))
+
+
+def _pixels(labelled: LabelledImage, geometry: Geometry) -> np.ndarray:
+    content = labelled.content
+    if isinstance(content, np.ndarray):
+        return _crop(Image.fromarray(content), geometry)
+    if isinstance(content, bytes):
+        if not content:
+            raise UnreadableImage("the file is empty")
+        content = io.BytesIO(content)
+    with open_image(content) as image:
+        return _crop(image, geometry)
+
+
+def _crop(image: Image.Image, geometry: Geometry) -> np.ndarray:
+    return evaluation_crop(image, **dataclasses.asdict(geometry))

@@ -1,0 +1,1 @@
+"""Reading each format of weights files; `weights.read` chooses among them."""
