@@ -7,7 +7,7 @@ random image of the size that the network was trained with; PyTorch's definition
 tests. A line a network: the largest difference at any tap as a share of the largest value there,
 with its tap, in single and in double precision; the same for the input gradient of one logit in
 double precision; how many modules of PyTorch's network no tap was compared with (none may be left;
-dropout and containers, which only pass values on, do not count). A quarter of an hour and 6 GB for
+dropout and containers, which only pass values on, do not count). A quarter of an hour and 7 GB for
 all networks on two cores. Needs PyTorch (`make parity` installs it).
 """
 

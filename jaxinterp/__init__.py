@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         interpret as interpret,
     )
     from jaxinterp.models.describe import describe as describe
+    from jaxinterp.models.folding import fold_batch_norm as fold_batch_norm
     from jaxinterp.models.network import Network as Network
     from jaxinterp.transform import capture as capture, edit as edit, tap as tap
     from jaxinterp.weights.load import load as load
@@ -38,6 +39,7 @@ _HOMES = {
     "capture": "jaxinterp.transform",
     "describe": "jaxinterp.models.describe",
     "edit": "jaxinterp.transform",
+    "fold_batch_norm": "jaxinterp.models.folding",
     "interpret": "jaxinterp.methods.suppression",
     "load": "jaxinterp.weights.load",
     "load_images": "jaxinterp.data.images",

@@ -18,8 +18,8 @@ import ml_dtypes
 import numpy as np
 
 from jaxinterp.errors import UserError
-from jaxinterp.weights.formats.allowance import MOST_COPIES, SMALLEST_ALLOWANCE
 from jaxinterp.weights.contents import WeightsContents
+from jaxinterp.weights.formats.allowance import MOST_COPIES, SMALLEST_ALLOWANCE
 from jaxinterp.weights.read import read_weights
 
 # What the interpreter announces before it runs code, starts processes, connects, changes files.

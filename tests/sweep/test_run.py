@@ -22,9 +22,9 @@ from jaxinterp.methods.suppression import SuppressionSettings
 from jaxinterp.sweep.config import KernelChoice, LayerConfig, ModelConfig, ReportConfig, RunConfig
 from jaxinterp.sweep.run import Listener, run
 from jaxinterp.sweep.store import RunFolder
+from jaxinterp.weights.formats.safetensors_file import write_safetensors
 from jaxinterp.weights.layout import to_torch_layout
 from jaxinterp.weights.load import load
-from jaxinterp.weights.formats.safetensors_file import write_safetensors
 
 JOBS = 12
 """Two layers, three kernels, two images: in batches of four, four batches."""
