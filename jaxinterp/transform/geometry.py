@@ -143,7 +143,7 @@ class _Follower:
             return self._unknown_steps(equation, operands, path)
         if name == "optimization_barrier":
             return operands, {}
-        if equation.effects:  # it may read what another equation wrote
+        if equation.effects:  # It may read what another equation wrote.
             return [self.unknown(out) for out in equation.outvars], {}
         if not any(one.is_seeing for one in operands):
             return [self.unseeing(o, vary(equation, operands, o)) for o in equation.outvars], {}
@@ -191,7 +191,7 @@ class _Follower:
                 if not value.is_seeing:
                     inputs[place] = self.unseeing(body.jaxpr.invars[place])
             taps.update(self.follow(body, inputs, (*path, number))[1])
-        seeing = any(one.is_seeing for one in operands)
+        seeing = any(one.is_seeing for one in operands) or equation.effects
         outputs = [self.unknown(o) if seeing else self.unseeing(o) for o in equation.outvars]
         return outputs, taps
 
@@ -212,12 +212,12 @@ class _Follower:
         if not any(one.is_seeing for one in (*fixed, *initial)):
             moving = [_common_stride(rows, k) for k in range(self._count)]
         while True:
-            given = [*fixed], [_slice(row, moving) for row in rows]
+            slices = [_slice(row, moving) for row in rows]
             carry, steps, taps = initial, [], {}
             for step in range(max(length, 1)):
                 if step == _MOST_STEPS:
                     carry = [self.unknown(variable) for variable in equation.outvars[:carried]]
-                outputs, taps = self.follow(body, [*given[0], *carry, *given[1]], (*path, 0))
+                outputs, taps = self.follow(body, [*fixed, *carry, *slices], (*path, 0))
                 steps.append([*outputs[carried:], *taps.values()])
                 if step == _MOST_STEPS:
                     break

@@ -165,15 +165,8 @@ def downsample(maps, kernel, step, before):
 def concatenate(maps, kernel, before):
     branch = convolve(maps, kernel, padding=keeping(kernel, (1, 1), before))
     both = jnp.concatenate([maps.x, branch], maps.channel_axis)
-    maps.x = both.reshape(  # back to as many channels as there were, each of both branches
-        [2 if i == maps.channel_axis else n for i, n in enumerate(_insert(both.shape, maps))]
-    ).sum(maps.channel_axis)
-
-
-def _insert(shape, maps):
-    """The shape with the channel axis split into two halves."""
-    at = maps.channel_axis
-    return (*shape[:at], 2, CHANNELS, *shape[at + 1 :])
+    one, other = jnp.split(both, 2, maps.channel_axis)  # as many channels as before
+    maps.x = one + other
 
 
 def product(maps):
@@ -190,7 +183,7 @@ def affine(maps):
 
 
 def turn(maps, permutation):
-    """Transposed there and back around a sum of neighbours, inside a jit."""
+    """Transposed there and back, in a jit."""
 
     def inner(x):
         moved = x.transpose(permutation)

@@ -91,6 +91,11 @@ def through_a_mutable_array(x):
     return jax.freeze(memory) + 0 * positive(4)
 
 
+def through_a_mutable_array_in_a_loop(x):
+    memory = jax.new_ref(x[:, ::-1])
+    return lax.while_loop(lambda c: c.sum() < 9, lambda c: c + memory[...], jnp.zeros(SHAPE))
+
+
 def attend(x):
     flat = x.reshape(3, -1, 4)
     scores = jax.nn.softmax(flat @ flat.transpose(0, 2, 1) / 1e4)
@@ -225,6 +230,7 @@ ROUGH = {
     "picked rows": lambda x: x[:, jnp.array([0, 13, 2])],
     "unstacked rows": lambda x: jnp.unstack(x, axis=1)[5],
     "mutable array": through_a_mutable_array,
+    "mutable array in a loop": through_a_mutable_array_in_a_loop,
     "one row": lambda x: x[:, 5],
     "unknown slice": lambda x: lax.dynamic_slice_in_dim(x, HIDDEN[0], 6, 1),
     "slice of the images": lambda x: lax.dynamic_slice_in_dim(x, (x.sum() % 5).astype(int), 6, 1),
