@@ -96,7 +96,7 @@ def layer_maps(network: Network, layer: str) -> Callable[[Any, Array], Array]:
     """
     row = network.layers.find(layer)
     if not row.is_map:
-        raise UserError(f"The layer {layer!r} has no feature maps: it is a vector per image.")
+        raise UserError(f"The layer {layer!r} has no feature maps [n, h, w, kernels].")
     captured = capture(network.apply, [row.name])
 
     def maps(params: Any, inputs: Array) -> Array:

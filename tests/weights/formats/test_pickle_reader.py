@@ -158,7 +158,8 @@ def malicious(folder):
         (Runs(os.popen, command), "os.popen"),
         (Runs(builtins.eval, code), "builtins.eval"),
         (Runs(builtins.exec, code), "builtins.exec"),
-        (Runs(builtins.open, str(folder / "ran"), "w"), "io.open"),
+        # `io` up to Python 3.11, `_io` from 3.12 on.
+        (Runs(builtins.open, str(folder / "ran"), "w"), f"{builtins.open.__module__}.open"),
         (Runs(builtins.getattr, os, "system"), "builtins.getattr"),
         (Runs(builtins.__import__, "antigravity"), "builtins.__import__"),
         (Runs(os.mkdir, str(folder / "ran")), "os.mkdir"),
