@@ -5,6 +5,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 import jaxinterp
 from jaxinterp.cli import main
+from jaxinterp.cli.interruption import interrupts_kept
 from jaxinterp.console.run import RunConsole
 from jaxinterp.errors import UserError
 from jaxinterp.models.describe import describe_classifier
@@ -112,6 +114,7 @@ def test_models_prints_the_layer_table(call, name):
         assert found[layer.name] == expected
     assert "…" not in ended.out
     assert max(map(len, ended.out.splitlines())) <= 82
+    assert not re.search(r" $", ended.out, re.MULTILINE)  # another line in a narrow terminal
 
 
 def test_a_misspelt_model(call):
@@ -130,6 +133,66 @@ print("went on")
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "\nInterrupted.\n")
+
+
+def test_ctrl_c_in_a_callback_is_not_lost():
+    """Python prints what a callback of its garbage collector raises, and goes on."""
+    code = """
+import gc, signal, time
+from jaxinterp.cli.interruption import interrupts_kept
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def interrupt(phase, info):
+    gc.callbacks.remove(interrupt)
+    signal.raise_signal(signal.SIGINT)
+
+gc.callbacks.append(interrupt)
+try:
+    with interrupts_kept():
+        gc.collect()
+        for _ in range(1000):
+            time.sleep(0.01)
+        print("lost")
+except KeyboardInterrupt:
+    print("found")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "found\n", "")
+
+
+def test_what_else_a_callback_raises_is_still_printed(monkeypatch):
+    class Broken:
+        def __del__(self):
+            raise RuntimeError("told")
+
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_type))
+    before = sys.unraisablehook
+    with interrupts_kept():
+        Broken()
+    assert told == [RuntimeError]
+    assert sys.unraisablehook is before
+
+
+def test_after_ctrl_c_the_program_ends_at_once():
+    """XLA may be compiling, and would crash if Python were taken down in order."""
+    code = """
+import atexit, sys
+from jaxinterp.cli import main
+from jaxinterp.cli.models import Models
+
+def interrupt(self):
+    print("begun")
+    raise KeyboardInterrupt
+
+Models.__call__ = interrupt
+atexit.register(print, "taken down")
+sys.argv = ["jaxinterp", "models"]
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    message = "\nInterrupted; what was finished is kept.\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "begun\n", message)
 
 
 def test_debug_shows_where_an_error_came_from():
@@ -300,6 +363,21 @@ def test_what_ends_a_command_sets_its_code(call, tiny, monkeypatch, error, code,
     assert ended.code == code
     assert words in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line_on_the_error_stream(call, tiny, monkeypatch):
+    def odd(config):
+        warnings.warn("The thing is odd.", stacklevel=1)
+        return "w.safetensors"
+
+    monkeypatch.setattr("jaxinterp.train.loop.train", odd)
+    before = warnings.showwarning
+    warned = "jaxinterp: warning: The thing is odd.\n"
+    assert call("train", tiny) == Ended(0, "weights: w.safetensors\n", warned)
+    assert warnings.showwarning is before
+    with pytest.warns(UserWarning, match="odd"):  # in Python's own form, with its place
+        assert call("train", tiny, "--debug").err == ""
 
 
 def test_an_unforeseen_error_is_shown_whole(tiny, monkeypatch):

@@ -22,6 +22,7 @@ from jaxinterp.weights.checksum import Checksum
 from jaxinterp.weights.download import DownloadListener, download
 from jaxinterp.weights.fetch import fetch
 from jaxinterp.weights.layout import to_torch_layout
+from jaxinterp.weights.load import load
 
 
 @dataclasses.dataclass
@@ -117,6 +118,7 @@ def test_list_shows_every_network_and_the_cache_folder(call, folder):
     assert row(ended, "vgg16")[1:6] == ["138.36 M", "71.59", "527.8", "-", "-"]
     assert row(ended, "vgg_cifar10")[4] == "bundled"
     assert f"cache folder: {folder}\n" in ended.out
+    assert max(map(len, ended.out.partition("top-1 in percent")[0].splitlines())) <= 80
     assert not folder.exists()  # a list makes nothing
 
 
@@ -191,6 +193,7 @@ def test_what_lies_in_the_place_of_a_published_file_is_checked(server, folder, c
     assert fetch("tiny", listener=DownloadListener()) == path
 
 
+@pytest.mark.filterwarnings("default")
 def test_a_cache_that_cannot_be_written(call, folder, server, tmp_path):
     folder.write_bytes(b"a file")
     refused(call("fetch", "tiny"), "cannot be written", "JAXINTERP_CACHE")
@@ -199,7 +202,10 @@ def test_a_cache_that_cannot_be_written(call, folder, server, tmp_path):
     ended = call("convert", file, "--model", "tiny")
     assert ended.code == 0
     assert f"{file} fits tiny: " in ended.out
-    assert "warning: The converted weights are not kept for the next start: " in ended.out
+    assert ended.err.startswith(
+        f"jaxinterp: warning: The converted weights are not kept for the next start: {folder} "
+    )
+    assert ended.err.count("\n") == 1
 
 
 def test_convert_fills_the_cache_and_writes_safetensors(call, server, tmp_path):
@@ -235,6 +241,8 @@ def test_convert_refuses(call, server, tmp_path):
     convert = ("convert", file, "--model", "tiny", "--output")
     refused(call(*convert, file), "is the file itself")
     refused(call(*convert, tmp_path), "is a folder")
+    refused(call(*convert, tmp_path / "mine.pth"), "ends in .safetensors, not", "mine.pth")
+    refused(call("convert", tmp_path / "absent", *convert[2:], file), "no weights file")
     assert file.read_bytes() == CONTENT
     page = tmp_path / "page.pth"
     page.write_bytes(b"<!DOCTYPE html><html>404</html>")
@@ -278,9 +286,36 @@ def test_verify_finds_another_class_count_and_what_is_not_finite(call, server, t
     assert "float16 (1)" in found["holds"]
     assert found["says"] == "note = one line ..."
     assert found["not finite"] == "NaN or infinite values in classifier.3 (1), features.1 (3)"
+    assert "negative" not in found
     assert call("verify", file, "--model", "tiny", "--classes", 9).code == 0
     assert call("verify", file, "--model", "tiny", "--classes", 5).code == 2
     assert call("verify", file, "--classes", 5).code == 2
+
+
+def test_verify_tells_what_float32_cannot_hold_and_negative_variances(call, server, tmp_path):
+    arrays = torch_arrays()
+    arrays["classifier.3.bias"] = arrays["classifier.3.bias"].astype(np.float64)
+    arrays["classifier.3.bias"][1] = 1e300
+    arrays["features.1.running_var"][2] = -1
+    save_file(arrays, tmp_path / "mine.safetensors")
+    ended = call("verify", tmp_path / "mine.safetensors")
+    assert (ended.code, ended.err) == (0, "")
+    assert facts(ended)["not finite"] == "NaN or infinite values in classifier.3 (1)"
+    assert facts(ended)["negative"] == "variances in features.1.running_var"
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(call, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "mine.safetensors").write_bytes(CONTENT)
+    assert call("verify", "~/mine.safetensors").code == 0
+    convert = ("convert", "~/mine.safetensors", "--model", "tiny", "--output")
+    assert call(*convert, "~/copy.safetensors").code == 0
+    assert (tmp_path / "copy.safetensors").is_file()
+    refused(call(*convert, "~/mine.safetensors"), "is the file itself")
+    refused(call("verify", "~nobody-at-all/mine.pth"), "no weights file ~nobody-at-all/mine.pth")
+    loaded = load("tiny", weights="~/mine.safetensors")
+    assert loaded.weights_sha256 == hashlib.sha256(CONTENT).hexdigest()
 
 
 def test_verify_shows_the_nearest_network_and_the_differences(call, server, tmp_path):

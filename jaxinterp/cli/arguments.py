@@ -1,4 +1,4 @@
-"""What the commands have in common: two flags, and how they import."""
+"""What the commands have in common: kinds of arguments, and how they import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from typing import Annotated
 
 import tyro
 
-__all__ = ["Debug", "Overrides", "loading"]
+__all__ = ["Debug", "Overrides", "loading", "optional"]
+
+
+def optional(metavar: str, *, help: str | None = None) -> object:
+    """An argument that may be left out; the help says what happens then, not `(default: None)`."""
+    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
+
 
 Overrides = Annotated[
     tuple[str, ...],
@@ -23,7 +29,9 @@ Overrides = Annotated[
     ),
     tyro.conf.UseAppendAction,
 ]
-Debug = Annotated[bool, tyro.conf.arg(help="Shows the traceback of an error.")]
+Debug = Annotated[
+    bool, tyro.conf.arg(help_behavior_hint="", help="Shows the traceback of an error.")
+]
 
 
 @contextlib.contextmanager

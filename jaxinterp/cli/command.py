@@ -6,13 +6,15 @@ Parsing needs no JAX: each command imports what it uses when it runs, so that `-
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from jaxinterp import __version__
 from jaxinterp.cli.evaluate import Evaluate
+from jaxinterp.cli.interruption import end_process, interrupts_kept
 from jaxinterp.cli.models import Models
 from jaxinterp.cli.run import Run
 from jaxinterp.cli.train import Train
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     A run in which no job is done but some failed counts as "anything else".
     """
+    is_program = arguments is None
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments == ["--version"]:
         print(f"jaxinterp {__version__}")
@@ -46,9 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         args=arguments,
     )
     try:
-        command()
+        with warnings.catch_warnings(), interrupts_kept():
+            if not command.debug:
+                warnings.showwarning = _show_warning
+            command()
     except KeyboardInterrupt:
         print("\nInterrupted; what was finished is kept.", file=sys.stderr)
+        if is_program:
+            end_process(130)
         sys.exit(130)
     except UserError as error:
         if command.debug:
@@ -60,3 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         print(f"jaxinterp: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A line for the user, without the place in our code that Python adds."""
+    print(f"jaxinterp: warning: {message}", file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from jaxinterp.cli.arguments import Debug, loading
+from jaxinterp.cli.arguments import Debug, loading, optional
 from jaxinterp.errors import UserError
 
 __all__ = ["Evaluate"]
@@ -23,27 +23,27 @@ class Evaluate:
     Example: jaxinterp evaluate --model vgg_cifar10 --images cifar-10-binary.tar.gz
     """
 
-    config: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="CONFIG.toml")] = None
+    config: Annotated[tyro.conf.Positional[str | None], optional("[CONFIG.toml]")] = None
     """A config file (TOML) with the keys below."""
-    model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    model: Annotated[str | None, optional("NAME")] = None
     """A name from `jaxinterp models`."""
-    images: Annotated[str | None, tyro.conf.arg(metavar="IMAGES")] = None
+    images: Annotated[str | None, optional("IMAGES")] = None
     """The labelled images; what kind they are is found out."""
-    weights: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    weights: Annotated[str | None, optional("FILE")] = None
     """A weights file; without it, those in the package or fetched."""
-    classes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    classes: Annotated[int | None, optional("N")] = None
     """Number of logits, if it is not the published one."""
-    split: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    split: Annotated[str | None, optional("NAME")] = None
     """Of a TFDS set or of CIFAR-10."""
-    data_dir: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    data_dir: Annotated[str | None, optional("FOLDER")] = None
     """Where TFDS sets are; without it, TFDS_DATA_DIR or ~/tensorflow_datasets."""
-    batch_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    batch_size: Annotated[int | None, optional("N")] = None
     """Images at once (32 unless told)."""
-    limit: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    limit: Annotated[int | None, optional("N")] = None
     """Judge only so many images, spread evenly over the source."""
-    worst: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    worst: Annotated[int | None, optional("N")] = None
     """Show so many classes, the least accurate first (20 unless told)."""
-    output: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    output: Annotated[str | None, optional("FILE")] = None
     """Write all results to a .json or .csv file."""
     debug: Debug = False
 

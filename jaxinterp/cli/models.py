@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from jaxinterp.cli.arguments import Debug, loading
+from jaxinterp.cli.arguments import Debug, loading, optional
 
 __all__ = ["Models"]
 
@@ -19,7 +19,7 @@ class Models:
     Example: jaxinterp models vgg16
     """
 
-    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="NAME")] = None
+    name: Annotated[tyro.conf.Positional[str | None], optional("[NAME]")] = None
     """A network; without it, all are listed."""
     debug: Debug = False
 

@@ -8,14 +8,13 @@ from typing import Annotated
 
 import tyro
 
-from jaxinterp.cli.arguments import Debug, loading
+from jaxinterp.cli.arguments import Debug, loading, optional
 
 __all__ = ["Weights"]
 
 _File = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
 _Classes = Annotated[
-    int | None,
-    tyro.conf.arg(metavar="N", help="Number of logits, if it is not the published one."),
+    int | None, optional("N", help="Number of logits, if it is not the published one.")
 ]
 
 
@@ -41,7 +40,7 @@ class Fetch:
     Example: jaxinterp weights fetch vgg16 resnet50
     """
 
-    names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="NAME...")]
+    names: Annotated[tyro.conf.Positional[tuple[str, ...]], optional("NAME...")]
     """Networks from `jaxinterp weights list`."""
     debug: Debug = False
 
@@ -71,7 +70,7 @@ class Convert:
     model: Annotated[str, tyro.conf.arg(metavar="NAME")]
     """A name from `jaxinterp models`."""
     classes: _Classes = None
-    output: Annotated[str | None, tyro.conf.arg(metavar="FILE.safetensors")] = None
+    output: Annotated[str | None, optional("FILE.safetensors")] = None
     """Writes them as safetensors too, float32, with PyTorch's names and layout."""
     debug: Debug = False
 
@@ -92,7 +91,7 @@ class Verify:
 
     file: _File
     """PyTorch (.pth, .pt, .th), safetensors, MatConvNet (.mat) or NumPy (.npz)."""
-    model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    model: Annotated[str | None, optional("NAME")] = None
     """The only network to try; without it, all are tried."""
     classes: _Classes = None
     debug: Debug = False

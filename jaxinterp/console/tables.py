@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.measure import Measurement
+from rich.segment import Segment, Segments
 from rich.table import Table
 
 __all__ = ["print_whole"]
@@ -17,4 +18,17 @@ def print_whole(console: Console, table: Table) -> None:
     """
     needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
     console.width = max(needed, console.width)
-    console.print(table)
+    segments = []
+    for line in console.render_lines(table):
+        segments += [*_without_padding(line), Segment.line()]
+    console.print(Segments(segments), end="")
+
+
+def _without_padding(line: list[Segment]) -> list[Segment]:
+    """A line without the blanks at its end: a narrower terminal would show them as another one."""
+    while line and not line[-1].text.strip():
+        line = line[:-1]
+    if not line:
+        return []
+    text, style, control = line[-1]
+    return [*line[:-1], Segment(text.rstrip(), style, control)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,9 @@ def print_weights() -> None:
     from jaxinterp.weights.cache_folder import cache_folder
     from jaxinterp.weights.catalogue import PUBLISHED
 
-    table = Table(show_edge=False)
-    for column in ("name", "parameters", "top-1", "MiB", "file", "converted", "source"):
-        right = column in ("parameters", "top-1", "MiB", "converted")
+    table = Table(show_edge=False, pad_edge=False)  # narrow: it fits 80 columns
+    for column in ("name", "parameters", "top-1", "MiB", "file", "cached", "source"):
+        right = column in ("parameters", "top-1", "MiB", "cached")
         table.add_column(column, justify="right" if right else "left")
     conversions = count_conversions()
     for name, architecture in ARCHITECTURES.items():
@@ -168,7 +169,8 @@ def fetch_and_convert(name: str) -> None:
     if not converted.from_cache:
         seconds = time.perf_counter() - begun
         console.print(f"{name}: converted in {_duration(seconds)}", soft_wrap=True)
-    _print_warnings(console, converted.warnings)
+    for text in converted.warnings:
+        warnings.warn(text, stacklevel=2)
 
 
 def convert_file(file: str, model: str, *, classes: int | None, output: str | None) -> None:
@@ -186,10 +188,9 @@ def convert_file(file: str, model: str, *, classes: int | None, output: str | No
     from jaxinterp.weights.layout import to_torch_layout
 
     console = Console(highlight=False, markup=False)
-    if output is not None and os.path.exists(output) and os.path.samefile(file, output):
-        raise UserError(f"{output} is the file itself: give another --output.")
-    if output is not None and Path(output).is_dir():
-        raise UserError(f"{output} is a folder: give --output a file name.")
+    if output is not None:
+        output = os.path.expanduser(output)
+        _check_output(output, file)
     begun = time.perf_counter()
     converted = converted_weights(file, model, classes)
     seconds = time.perf_counter() - begun
@@ -199,7 +200,8 @@ def convert_file(file: str, model: str, *, classes: int | None, output: str | No
         f"{file} fits {model}: {len(converted.params)} arrays, {millions:.2f} M numbers, {how}",
         soft_wrap=True,
     )
-    _print_warnings(console, converted.warnings)
+    for text in converted.warnings:
+        warnings.warn(text, stacklevel=2)
     if output is None:
         return
     module = nnx.eval_shape(lambda: find_architecture(model).build(classes))
@@ -211,8 +213,21 @@ def convert_file(file: str, model: str, *, classes: int | None, output: str | No
         console.print("its mean image is not in that file: the mean colour stands for it")
 
 
+def _check_output(output: str, file: str) -> None:
+    """Before a conversion that would be lost."""
+    file = os.path.expanduser(file)
+    if os.path.exists(file) and os.path.exists(output) and os.path.samefile(file, output):
+        raise UserError(f"{output} is the file itself: give another --output.")
+    if os.path.isdir(output):
+        raise UserError(f"{output} is a folder: give --output a file name.")
+    if Path(output).suffix.lower() != ".safetensors":
+        raise UserError(f"The output file ends in .safetensors, not {output!r}.")
+
+
 def print_verification(found: Verification) -> None:
     """What a weights file is, a line for each fact."""
+    from jaxinterp.weights.formats.unreadable import printable
+
     console = Console(highlight=False, markup=False)
 
     def show(name: str, text: str) -> None:
@@ -224,12 +239,15 @@ def print_verification(found: Verification) -> None:
     show("holds", f"{found.tensors} arrays, {found.parameters:,} parameters; {dtypes or 'nothing'}")
     for name, text in found.metadata.items():
         first = text.strip().partition("\n")[0]
-        show("says", f"{name} = {first[:60]}" + (" ..." if first[:60] != text else ""))
+        shown = f"{printable(name, 60)} = {printable(first, 60)}"
+        show("says", shown + (" ..." if first[:60] != text else ""))
     show("sha256", found.sha256)
     show("origin", f"the published file of {found.published}" if found.published else "not known")
     if found.not_finite:
         layers = ", ".join(f"{layer} ({count})" for layer, count in found.not_finite.items())
         show("not finite", f"NaN or infinite values in {layers}")
+    if found.negative_variances:
+        show("negative", f"variances in {', '.join(found.negative_variances)}")
     if found.fits:
         fits = ", ".join(f"{name} with {count} classes" for name, count in found.fits.items())
         show("fits", fits)
@@ -239,11 +257,6 @@ def print_verification(found: Verification) -> None:
         show("nearest", found.nearest)
     if found.differences:
         console.print(found.differences, soft_wrap=True)
-
-
-def _print_warnings(console: Console, warnings: tuple[str, ...]) -> None:
-    for text in warnings:
-        console.print(f"warning: {text}", soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

@@ -121,7 +121,7 @@ def _by_name(
         sentence = nearest(strange[0], class_names, kind="class of the network called")
         raise UserError(
             f"{len(strange)} of {len(keys)} classes in {source.location} are not among the "
-            f"network's. {sentence}"
+            f"network's. {sentence} Or name the classes by the network's logits, from 0."
         )
     return None
 

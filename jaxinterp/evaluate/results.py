@@ -43,7 +43,11 @@ def check_output(path: str) -> Path:
 
 
 def write_results(path: Path, evaluation: Evaluation) -> None:
-    """Writes an evaluation, as the extension says, in one piece: an older file stays till then."""
+    """Writes an evaluation, as the extension says, in one piece: an older file stays till then.
+
+    Raises:
+      OSError: a full disk, a folder that cannot be written any more.
+    """
     if path.suffix.lower() == ".json":
         text = json.dumps(_record(evaluation), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     else:
@@ -53,9 +57,13 @@ def write_results(path: Path, evaluation: Evaluation) -> None:
         table.writerows(_rows(evaluation))
         text = lines.getvalue()
     partial = path.with_name(path.name + ".partial")
-    # A file's name may hold bytes that are no UTF-8.
-    partial.write_text(text, encoding="utf-8", errors="replace", newline="")
-    os.replace(partial, path)
+    try:
+        # A file's name may hold bytes that are no UTF-8.
+        partial.write_text(text, encoding="utf-8", errors="replace", newline="")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _record(evaluation: Evaluation) -> dict[str, Any]:

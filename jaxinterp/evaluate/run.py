@@ -75,7 +75,9 @@ def evaluate(
     """Judges a network on labelled images, prepared as torchvision prepares them.
 
     Of classes with equal logits the one with the lower index is the first, as in `argmax`; a logit
-    that is not a number comes before all others, so it never counts as a success.
+    that is not a number comes before all others, so it never counts as a success. Weights that are
+    not finite are refused: compiled for CPUs, sums over ReLUs make zeros of NaNs, and a network
+    without any numbers would pass for one that always answers the first class.
 
     Args:
       network: its `preprocess` says how images are resized and cropped.
@@ -85,10 +87,12 @@ def evaluate(
       advanced: told the number of images done so far, unreadable ones included, after each batch.
 
     Raises:
-      UserError: classes that do not fit the logits, images without labels, not one readable image.
+      UserError: weights that are not finite numbers, classes that do not fit the logits, images
+        without labels, not one readable image.
     """
     if not source.count:
         raise UserError(f"There are no images to evaluate on in {source.location}.")
+    _check_finite(network)
     preprocess = network.preprocess
     geometry = Geometry(preprocess.resize, preprocess.size, preprocess.channels)
     logits = _count_logits(network, geometry)
@@ -139,6 +143,20 @@ def evaluate(
         unreadable=tuple(unreadable),
         seconds=time.perf_counter() - started,
     )
+
+
+def _check_finite(network: Network) -> None:
+    arrays = jax.tree_util.tree_leaves_with_path(network.params)
+    broken = [
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, value in arrays
+        if jnp.issubdtype(value.dtype, jnp.floating) and not bool(jnp.isfinite(value).all())
+    ]
+    if broken:
+        raise UserError(
+            f"The weights of {network.name} have values that are not finite numbers (NaN or "
+            f"infinity) in {', '.join(broken[:6])}: there is nothing to evaluate."
+        )
 
 
 def _ranks(network: Network, params: object, pixels: Array, truth: Array) -> Array:

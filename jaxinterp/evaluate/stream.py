@@ -113,6 +113,7 @@ def _decode(
 def _pixels(labelled: LabelledImage, geometry: Geometry) -> np.ndarray:
     content = labelled.content
     if isinstance(content, np.ndarray):
+        content = content.squeeze(-1) if content.shape[2:] == (1,) else content
         return _crop(Image.fromarray(content), geometry)
     if isinstance(content, bytes):
         if not content:

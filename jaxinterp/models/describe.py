@@ -62,8 +62,8 @@ def describe(
 
     Raises:
       UserError: the images have no spatial axis or the wrong channel axis; a parameter is no array;
-        nothing is tapped; an alias or a kind is given to a tap that does not exist; the examples
-        lead to different taps.
+        nothing is tapped; an alias or a kind is given to a tap that does not exist, or an alias to
+        two taps; the examples lead to different taps.
 
     Example:
       >>> images = jax.ShapeDtypeStruct((2, 32, 32, 3), "float32")
@@ -82,6 +82,11 @@ def describe(
         for name in given or {}:
             if name not in names[0]:
                 raise UserError(f"{nearest(name, names[0], kind='tap')} It was given {what}.")
+    owners: dict[str, str] = {}
+    for name, given in (aliases or {}).items():
+        for alias in (given,) if isinstance(given, str) else given:
+            if owners.setdefault(alias, name) != name:
+                raise UserError(f"The alias {alias!r} is given to {owners[alias]!r} and {name!r}.")
     return LayerTable(rows)
 
 

@@ -63,7 +63,7 @@ class VGGF(Classifier):
     def __call__(self, images: Array, *, training: bool = False) -> Array:
         """images: [n, h, w, 3], 0 to 255 less the mean image -> logits [n, classes].
 
-        Sides are of at least 27 px.
+        Sides are of at least 39 px.
         """
         del training  # nothing in it is trained otherwise than it is used
         x = images

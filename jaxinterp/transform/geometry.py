@@ -141,7 +141,7 @@ class _Follower:
             return self._scan(equation, operands, path)
         if name in ("while", "shard_map"):
             return self._unknown_steps(equation, operands, path)
-        if name == "optimization_barrier":
+        if name in ("optimization_barrier", "device_put"):
             return operands, {}
         if equation.effects:  # It may read what another equation wrote.
             return [self.unknown(out) for out in equation.outvars], {}

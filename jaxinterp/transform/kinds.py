@@ -22,7 +22,7 @@ OTHER = "other"
 
 # What changes neither a value's numbers nor, but for dropping some, which there are.
 _MOVING = RESHAPING | {
-    *("device_put", "dynamic_slice", "gather", "layout_constraint", "name", "neg", "pad"),
+    *("dynamic_slice", "gather", "layout_constraint", "name", "neg", "pad"),
     *("reduce_precision", "reshard", "rev", "sharding_constraint", "slice", "split"),
     *("stop_gradient", "tile", "unstack"),
 }

@@ -15,7 +15,7 @@ ELEMENTWISE = frozenset(
     {
         *("abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2"),
         *("atanh", "bessel_i0e", "bessel_i1e", "cbrt", "ceil", "clamp", "clz", "complex", "conj"),
-        *("convert_element_type", "copy", "copy_p", "cos", "cosh", "device_put", "digamma", "div"),
+        *("convert_element_type", "copy", "copy_p", "cos", "cosh", "digamma", "div"),
         *("eq", "eq_to", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt"),
         *("igamma", "igamma_grad_a", "igammac", "imag", "integer_pow", "is_finite", "le", "le_to"),
         *(
@@ -176,6 +176,6 @@ MIXTURES: Mapping[str, WindowRule] = MappingProxyType(
         "conv_general_dilated": _convolution,
         "dot_general": _dot_general,
         "sort": _mix(lambda equation, _: [equation.params["dimension"]]),
-        "top_k": _mix(lambda _, rank: [rank - 1]),
+        "top_k": _mix(lambda equation, rank: [equation.params.get("axis", -1) % rank]),
     }
 )

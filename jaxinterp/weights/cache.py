@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import os
 import shutil
+import time
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
@@ -49,6 +51,8 @@ CONVERTER_VERSION = 1
 """Raised by every change after which a file converts to other numbers or other names."""
 
 _SMALL = 1 << 20
+_ABANDONED = 3600.0
+"""Seconds after which an entry that is not finished has lost its writer, killed or out of power."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +150,8 @@ def store_converted(
     try:
         entry = _entry(identity, name, classes)
         entry.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(entry.parent)
+        _check_space(entry.parent, tree)
         temporary = entry.with_name(f".{entry.name}.{uuid.uuid4().hex}")
         temporary.mkdir()
         with _checkpointer() as checkpointer:
@@ -166,14 +172,34 @@ def store_converted(
         except OSError:
             if not entry.is_dir():  # otherwise another process was quicker: as well
                 raise
+    except UserError as error:  # no cache folder
+        return f"The converted weights are not kept for the next start: {error}"
     # A full disk is an OSError, or a ValueError where TensorStore met it.
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        return f"The converted weights are not kept for the next start: {reason[:200]}."
+        return (
+            f"The converted weights are not kept for the next start: {cache_folder()} cannot be "
+            f"written ({reason[:200]}): name another cache folder in JAXINTERP_CACHE."
+        )
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
     return None
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes what processes left that were killed while they wrote an entry."""
+    for path in folder.glob(".*"):
+        with contextlib.suppress(OSError):  # another process may remove it too
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_space(folder: Path, tree: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Raises the `OSError` of a full disk before Orbax meets it, which prints much about it."""
+    needed = sum(value.nbytes for values in tree.values() for value in values.values())
+    if shutil.disk_usage(folder).free < needed + _SMALL:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def count_conversions() -> dict[str, int]:
@@ -289,5 +315,8 @@ def _checkpointer() -> Iterator[Any]:
     try:
         with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             yield checkpointer
+    except KeyboardInterrupt:  # its threads go on, and would complain that their folder is gone
+        level = logger.level
+        raise
     finally:
         logger.setLevel(level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -16,7 +17,13 @@ from jaxinterp.weights.contents import WeightsContents
 from jaxinterp.weights.layout import from_torch_layout, from_torch_shape
 from jaxinterp.weights.merge import merge, parameters_of
 
-__all__ = ["Converted", "convert", "fitting_architectures"]
+__all__ = [
+    "Converted",
+    "convert",
+    "fitting_architectures",
+    "published_shapes",
+    "shapes_of",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +61,11 @@ def convert(contents: WeightsContents, name: str, classes: int | None = None) ->
         flattened = nnx.eval_shape(lambda: architecture.build(classes)).flattened
         arrays = from_torch_layout(arrays, flattened=flattened)
     try:
-        found = merge(blueprint.shapes, arrays, source=contents.path)
+        found = merge(blueprint.shapes, arrays, source=contents.path, layout=contents.layout)
     except UserError as error:
         raise UserError(f"{error}{_advice(contents, architecture, classes)}") from None
-    params = {key: np.asarray(value, np.float32) for key, value in found.items()}
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, which is warned of
+        params = {key: _own(value) for key, value in found.items()}
     preprocess = architecture.preprocess
     if contents.mean_image is not None:
         mean = tuple(contents.mean_image.mean((0, 1)).tolist())
@@ -65,28 +73,39 @@ def convert(contents: WeightsContents, name: str, classes: int | None = None) ->
     return Converted(params, preprocess, tuple(_suspicions(params, contents)))
 
 
+def _own(value: np.ndarray) -> np.ndarray:
+    """The array as float32 in memory of its own: a view of the file would change with the file."""
+    return value.astype(np.float32, copy=not value.flags.writeable)
+
+
 def fitting_architectures(contents: WeightsContents) -> dict[str, int]:
     """The architectures whose parameters have the contents' names and shapes: name -> classes.
 
     The class count may be another than the published one.
     """
-    shapes = _shapes(contents)
+    shapes = shapes_of(contents)
     found = {name: _fitting_classes(shapes, one) for name, one in ARCHITECTURES.items()}
     return {name: classes for name, classes in found.items() if classes is not None}
 
 
-def _shapes(contents: WeightsContents) -> dict[str, tuple[int, ...]]:
-    """In our layout, by name; no number is looked at."""
+def shapes_of(contents: WeightsContents) -> dict[str, tuple[int, ...]]:
+    """The shapes of the parameters in our layout, by name; no number is looked at."""
     shapes = {name: value.shape for name, value in parameters_of(contents.arrays).items()}
     if contents.layout == "hwio":
         return shapes
     return {name: from_torch_shape(shape) for name, shape in shapes.items()}
 
 
+@functools.cache
+def published_shapes(architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
+    """The shapes of an architecture's parameters, by name, with its published class count."""
+    return {key: leaf.shape for key, leaf in Blueprint(architecture.build).shapes.items()}
+
+
 def _fitting_classes(
     shapes: Mapping[str, tuple[int, ...]], architecture: Architecture
 ) -> int | None:
-    wanted = {key: leaf.shape for key, leaf in Blueprint(architecture.build).shapes.items()}
+    wanted = published_shapes(architecture)
     if wanted.keys() != shapes.keys():
         return None
     others = {key for key in wanted if shapes[key] != wanted[key]}
@@ -106,11 +125,11 @@ def _fitting_classes(
 
 def _advice(contents: WeightsContents, architecture: Architecture, classes: int | None) -> str:
     wanted = architecture.classes if classes is None else classes
-    found = _fitting_classes(_shapes(contents), architecture)
+    found = _fitting_classes(shapes_of(contents), architecture)
     if found is not None and found != wanted:
         return (
             f" They are of {architecture.name} with {found} classes: give --classes {found} "
-            f"(in Python classes={found})."
+            f"(in a run's config model.classes = {found}, in Python classes={found})."
         )
     fitting = fitting_architectures(contents)
     if not fitting:

@@ -105,14 +105,16 @@ def download(
             "folder in JAXINTERP_CACHE."
         ) from None
     with partial:
-        failures = 0
+        failures, furthest = 0, partial.size
         while not target.exists():  # whoever was waited for may have brought it
             before = partial.size
             try:
                 _attempt(url, target, partial, listener, timeout)
                 _complete(url, partial, checksum, resumed=before > 0)
             except _PassingError as error:
-                enough = partial.size - before >= _ENOUGH_PROGRESS
+                # What a restart threw away and was brought again is no progress.
+                enough = partial.size - furthest >= _ENOUGH_PROGRESS
+                furthest = max(furthest, partial.size)
                 failures = 1 if enough else failures + 1
                 if failures >= attempts:
                     kept = ", and the same command resumes it" if partial.size else ""
@@ -263,17 +265,19 @@ def _is_page(block: bytes, status: int) -> bool:
 def _total(response: Any, partial: PartialFile) -> int | None:
     """Bytes of the whole file, if the server says it; makes the partial file fit the answer."""
     length = response.headers.get("Content-Length", "")
+    is_number = re.fullmatch(r"[0-9]{1,18}", length) is not None
     if response.status == 200:
         if partial.size:  # the server knows no parts, or the file is another one now
             partial.restart()
-        return int(length) if length.isdecimal() else None
-    given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        return int(length) if is_number else None
+    part = response.headers.get("Content-Range", "")
+    given = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", part)
     if given is None or int(given[1]) != partial.size:
         partial.restart()
         raise _PassingError("the server sent another part than was asked for")
     if given[2] != "*":
         return int(given[2])
-    return partial.size + int(length) if length.isdecimal() else None
+    return partial.size + int(length) if is_number else None
 
 
 def _version(response: Any) -> str | None:

@@ -55,12 +55,12 @@ def identify(path: str | Path) -> FileIdentity:
     Raises:
       UserError: there is no such file, or it cannot be read.
     """
-    given = Path(path)
-    if given.is_dir():
-        raise UserError(f"{given} is a folder: give a weights file.")
-    if not given.exists():
-        raise UserError(f"There is no weights file {given}.")
+    given = Path(os.path.expanduser(path))
     try:
+        if given.is_dir():
+            raise UserError(f"{given} is a folder: give a weights file.")
+        if not given.exists():
+            raise UserError(f"There is no weights file {given}.")
         resolved = given.resolve()
         stamp = _stamp(resolved)
         digest = _recall(resolved, stamp)

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["from_torch_layout", "from_torch_shape", "to_torch_layout"]
+__all__ = ["from_torch_layout", "from_torch_shape", "to_torch_layout", "to_torch_shape"]
 
 _CONVOLUTION = (2, 3, 1, 0)
+_TORCH_CONVOLUTION = (3, 2, 0, 1)
 
 
 def from_torch_layout(
@@ -50,6 +51,13 @@ def from_torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[::-1] if len(shape) == 2 else shape
 
 
+def to_torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The inverse of `from_torch_shape`."""
+    if len(shape) == 4:
+        return tuple(shape[axis] for axis in _TORCH_CONVOLUTION)
+    return shape[::-1] if len(shape) == 2 else shape
+
+
 def to_torch_layout(
     params: Mapping[str, np.ndarray], *, flattened: Mapping[str, tuple[int, int]]
 ) -> dict[str, np.ndarray]:
@@ -58,7 +66,7 @@ def to_torch_layout(
     for name, value in params.items():
         value = np.asarray(value)
         if value.ndim == 4:
-            value = value.transpose(3, 2, 0, 1)
+            value = value.transpose(_TORCH_CONVOLUTION)
         elif value.ndim == 2:
             if name in flattened:
                 channels, grid = flattened[name]

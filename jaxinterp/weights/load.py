@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 from pathlib import Path
 from warnings import warn
 
@@ -66,7 +67,7 @@ def load(
     if weights == "random":
         params, digest = initial_parameters(blueprint, seed=seed), f"random, seed {seed}"
     else:
-        path = _weights_file(architecture) if weights is None else Path(weights)
+        path = _weights_file(architecture) if weights is None else Path(os.path.expanduser(weights))
         found = _read(path, name, classes)
         for text in found.warnings:
             warn(text, stacklevel=2)
@@ -86,7 +87,11 @@ def load(
 
 def _read(path: Path, name: str, classes: int | None) -> CachedWeights:
     """A file's weights, by way of the cache if that saves time."""
-    if path.is_file() and path.stat().st_size < _WORTH_CACHING:
+    try:
+        is_small = path.is_file() and path.stat().st_size < _WORTH_CACHING
+    except OSError:  # which is said below
+        is_small = False
+    if is_small:
         converted = convert(read_weights(path), name, classes)
         return CachedWeights(
             converted.params,

@@ -138,6 +138,8 @@ class PartialFile:
         """Puts the file in its place, whole or not at all."""
         self._file.flush()
         os.fsync(self._file.fileno())
+        if fcntl is None:  # Windows moves no open file
+            self._file.close()
         os.replace(self._path, self._target)
         self._note.unlink(missing_ok=True)
         self._file.close()

@@ -34,7 +34,7 @@ def read_weights(path: str | Path) -> WeightsContents:
     must stay as it is while they are in use.
 
     Args:
-      path: the file, under any name.
+      path: the file, under any name; `~` is the home folder.
 
     Returns:
       The arrays in the file's own types and layout, and what it says about them.
@@ -48,7 +48,7 @@ def read_weights(path: str | Path) -> WeightsContents:
       >>> contents.format, contents.arrays["conv1.weight"].shape
       ('torch zip', (64, 3, 7, 7))
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     content = _map_file(path)
     try:
         return _read(path, content)

@@ -14,15 +14,21 @@ from jaxinterp.models.parameters import Blueprint
 from jaxinterp.models.registry import ARCHITECTURES, find_architecture
 from jaxinterp.weights.catalogue import PUBLISHED
 from jaxinterp.weights.contents import Format, WeightsContents
-from jaxinterp.weights.convert import convert, fitting_architectures
+from jaxinterp.weights.convert import (
+    convert,
+    fitting_architectures,
+    published_shapes,
+    shapes_of,
+)
+from jaxinterp.weights.formats.unreadable import printable
 from jaxinterp.weights.identity import identify
-from jaxinterp.weights.layout import from_torch_shape
 from jaxinterp.weights.merge import merge, parameters_of
 from jaxinterp.weights.read import read_weights
 
 __all__ = ["Verification", "verify"]
 
-_STATISTICS = ("running_mean", "running_var")
+_VARIANCE = "running_var"
+_STATISTICS = ("running_mean", _VARIANCE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +44,8 @@ class Verification:
       dtypes: how many arrays have which dtype.
       sha256: of the file.
       published: the network whose published file this is, byte for byte.
-      not_finite: values that are NaN or infinite, by layer.
+      not_finite: values that are NaN or infinite as float32, by layer.
+      negative_variances: statistics of batch normalisation that make no numbers.
       fits: the networks that take its parameters, and the class count.
       tried: the only network that was tried; None if all were.
       nearest: if it fits none of all, the one that shares the most parameters.
@@ -54,6 +61,7 @@ class Verification:
     sha256: str
     published: str | None
     not_finite: dict[str, int]
+    negative_variances: tuple[str, ...]
     fits: dict[str, int]
     tried: str | None
     nearest: str | None
@@ -107,6 +115,11 @@ def verify(
         sha256=identity.sha256,
         published=_published(identity.resolved, identity.sha256, contents.format),
         not_finite=_not_finite(contents),
+        negative_variances=tuple(
+            printable(key, 80)
+            for key, value in arrays.items()
+            if key.endswith(_VARIANCE) and (value < 0).any()
+        ),
         fits=fits,
         tried=name,
         nearest=nearest,
@@ -127,34 +140,30 @@ def _not_finite(contents: WeightsContents) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for name, value in contents.arrays.items():
         if jnp.issubdtype(value.dtype, jnp.floating):
-            counts[name.rpartition(".")[0] or name] += value.size - int(np.isfinite(value).sum())
+            with np.errstate(over="ignore"):
+                finite = np.isfinite(value.astype(np.float32, copy=False))
+            counts[printable(name.rpartition(".")[0] or name, 80)] += value.size - int(finite.sum())
     return {layer: count for layer, count in counts.items() if count}
-
-
-def _hollow(contents: WeightsContents) -> dict[str, np.ndarray]:
-    """Arrays of the file's shapes in our layout, and no numbers: one zero, seen everywhere."""
-    hollow = {}
-    for name, value in parameters_of(contents.arrays).items():
-        shape = value.shape if contents.layout == "hwio" else from_torch_shape(value.shape)
-        hollow[name] = np.broadcast_to(np.zeros((), value.dtype), shape)
-    return hollow
 
 
 def _compare(contents: WeightsContents, name: str, classes: int | None) -> None:
     """Raises the `UserError` of a merge that fails; no array is converted for it."""
     architecture = find_architecture(name)
-    shapes = Blueprint(lambda: architecture.build(classes)).shapes
-    merge(shapes, _hollow(contents), source=contents.path)
+    wanted = Blueprint(lambda: architecture.build(classes)).shapes
+    arrays = {  # one zero each, seen everywhere
+        key: np.broadcast_to(np.zeros((), contents.arrays[key].dtype), shape)
+        for key, shape in shapes_of(contents).items()
+    }
+    merge(wanted, arrays, source=contents.path, layout=contents.layout)
 
 
 def _nearest(contents: WeightsContents) -> str:
     """The network that shares the most parameters, by name and shape, with the file."""
-    found = {(name, value.shape) for name, value in _hollow(contents).items()}
+    shapes = shapes_of(contents)
 
     def shared(name: str) -> tuple[float, int]:
-        shapes = Blueprint(ARCHITECTURES[name].build).shapes
-        wanted = {(key, leaf.shape) for key, leaf in shapes.items()}
-        names = {key for key, _ in found} & shapes.keys()
-        return len(found & wanted) / max(len(found | wanted), 1), len(names)
+        wanted = published_shapes(ARCHITECTURES[name])
+        same = shapes.items() & wanted.items()
+        return len(same) / max(len(shapes.items() | wanted.items()), 1), len(shapes.keys() & wanted)
 
     return max(ARCHITECTURES, key=shared)

@@ -1,7 +1,9 @@
 """Results as files: everything is in them, and they are what they say."""
 
 import csv
+import errno
 import json
+import os
 import re
 
 import numpy as np
@@ -87,3 +89,17 @@ def test_unusable_outputs_are_refused_beforehand(tmp_path):
         with pytest.raises(UserError, match=words) as caught:
             check_output(str(tmp_path / name))
         assert re.search(re.escape(name), str(caught.value))
+
+
+def test_a_disk_that_runs_full_leaves_nothing_and_is_named(evaluation, tmp_path, monkeypatch):
+    path = tmp_path / "results.json"
+    path.write_text("older", encoding="utf-8")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*results\.json'"):
+        write_results(path, evaluation)
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+    assert path.read_text(encoding="utf-8") == "older"

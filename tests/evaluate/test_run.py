@@ -2,6 +2,7 @@
 
 import warnings
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,8 +63,23 @@ def test_a_network_that_answers_everything_alike_is_right_by_chance_only(lookup,
 
 
 def test_logits_that_are_not_numbers_are_never_right(lookup, numbered):
-    found = evaluate(lookup(np.full((21, 7), np.nan)), numbered(np.arange(21) % 7))
+    network = lookup(np.zeros((21, 7)))
+
+    def apply(params, images, original=network.apply):
+        return jnp.log(original(params, images) - 1)
+
+    object.__setattr__(network, "apply", apply)
+    found = evaluate(network, numbered(np.arange(21) % 7))
     assert (found.top1.successes, found.top5.successes) == (0, 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_numbers_are_refused(lookup, numbered, value):
+    # Compiled for CPUs, a mean over ReLUs of NaNs is 0: such a network would look like any other.
+    logits = np.zeros((21, 7))
+    logits[20, 3] = value
+    with pytest.raises(UserError, match=r"weights of lookup .* not finite .*nothing to evaluate"):
+        evaluate(lookup(logits), numbered(np.arange(21) % 7))
 
 
 def test_one_shape_is_compiled_whatever_the_last_batch_holds(lookup, numbered):

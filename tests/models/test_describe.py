@@ -223,12 +223,15 @@ def test_aliases():
         ((2, 8, 8, 3), {"channel_axis": 4}, "Axis 4 cannot be the channel axis"),
         ((2, 8, 8, 3), {"channel_axis": -4}, "Axis -4 cannot be the channel axis"),
         ((2, 8, 8, 3), {"aliases": {"conv": "a"}}, "no tap 'conv'; nearest: conv1.*an alias"),
-        ((2, 8, 8, 3), {"kinds": {"dense": "a"}}, "no tap 'dense'; choose from: conv1.*a kind"),
+        ((2, 8, 8, 3), {"kinds": {"dense": "a"}}, "no tap 'dense'; choose from: x, conv1.*a kind"),
+        ((2, 8, 8, 3), {"aliases": {"conv1": ("a", "b"), "x": "b"}}, "'b' is given to 'conv1' and"),
     ],
 )
 def test_bad_input_is_refused(images, options, message):
     with pytest.raises(UserError, match=message):
-        describe(lambda _, x: tap(x, "conv1"), (), np.zeros(images, np.float32), **options)
+        describe(
+            lambda _, x: tap(tap(x, "x"), "conv1"), (), np.zeros(images, np.float32), **options
+        )
 
 
 def test_a_network_without_names_is_refused():

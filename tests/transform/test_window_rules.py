@@ -167,6 +167,7 @@ EXACT = {
     "map": lambda x: lax.map(lambda one: conv(one[None])[0], x),
     "map in batches": lambda x: lax.map(lambda one: conv(one[None])[0], x, batch_size=2),
     "scan": lambda x: deepen(x, 3)[0],
+    "placed with another": lambda x: jax.device_put((x, jnp.ones(3)))[0],
     "barrier": lambda x: lax.optimization_barrier((x, 1))[0],
 }  # fmt: skip
 
@@ -218,6 +219,7 @@ ROUGH = {
     "resized to the nearest": lambda x: jax.image.resize(x, (3, 28, 24, 4), "nearest"),
     "adaptive pool": lambda x: jnp.einsum("ph,nhwc->npwc", positive(5, 14), x),
     "sorted": lambda x: jnp.sort(x, 1),
+    "top of rows": lambda x: lax.top_k(x, 3, axis=1)[0],
     "sorted with another": lambda x: lax.sort((x, x[:, ::-1]), dimension=2)[1],
     "cumulative": lambda x: jnp.cumsum(x, 1),
     "cumulative maximum": lambda x: lax.cummax(x, 2, reverse=True),

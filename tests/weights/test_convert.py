@@ -1,5 +1,6 @@
 """From a file's contents to parameters: what fits, what is said of what does not."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,18 @@ def test_other_precisions_become_float32(dtype):
         np.testing.assert_allclose(params[name], value, rtol=1e-3)
 
 
+@pytest.mark.parametrize("layout", ["torch", "hwio"])
+def test_parameters_lie_in_memory_of_their_own(layout):
+    # A file is mapped: what is written into it later would change the network.
+    make = torch_contents if layout == "torch" else hollow
+    arrays = {name: np.ascontiguousarray(v) for name, v in make("mnist").arrays.items()}
+    for value in arrays.values():
+        value.flags.writeable = False
+    contents = WeightsContents(Path("w"), "safetensors", layout, arrays)
+    for name, value in convert(contents, "mnist").params.items():
+        assert not np.shares_memory(value, arrays[name]), name
+
+
 @pytest.mark.parametrize("name", ["cifar_resnet32", "resnet50", "wide_resnet50_2", "vgg13_bn"])
 def test_architectures_are_told_by_names_and_shapes(name):
     assert fitting_architectures(hollow(name)) == {name: ARCHITECTURES[name].classes}
@@ -85,8 +98,12 @@ def test_weights_of_another_architecture_are_told_what_they_fit():
 
 def test_another_class_count_is_offered():
     contents = torch_contents("cifar_resnet20", 100)
-    with pytest.raises(UserError, match=r"cifar_resnet20 with 100 classes: give --classes 100"):
+    with pytest.raises(UserError) as caught:
         convert(contents, "cifar_resnet20")
+    assert str(caught.value).endswith(
+        "They are of cifar_resnet20 with 100 classes: give --classes 100 (in a run's config "
+        "model.classes = 100, in Python classes=100)."
+    )
     assert convert(contents, "cifar_resnet20", 100).params["linear.bias"].shape == (100,)
     published = torch_contents("cifar_resnet20")
     with pytest.raises(UserError, match=r"with 10 classes: give --classes 10"):
@@ -108,6 +125,16 @@ def test_numbers_that_are_none_are_reported_by_layer(value):
     (warning,) = convert(contents, "cifar_resnet20").warnings
     assert "not finite" in warning
     assert "in layer2.1.conv2, linear:" in warning
+
+
+def test_numbers_beyond_float32_are_reported_like_infinite_ones():
+    contents = torch_contents("cifar_resnet20")
+    bias = contents.arrays["linear.bias"].astype(np.float64)
+    bias[0] = 1e300
+    contents = dataclasses.replace(contents, arrays={**contents.arrays, "linear.bias": bias})
+    (warning,) = convert(contents, "cifar_resnet20").warnings  # and none by NumPy
+    assert "not finite" in warning
+    assert "in linear:" in warning
 
 
 def test_negative_variances_are_reported():

@@ -339,6 +339,15 @@ def test_a_lasting_fault_is_given_up(fetch, server, target):
     assert files(target) == []
 
 
+def test_what_is_thrown_away_again_is_no_progress(fetch, server):
+    # A mebibyte arrives and the connection breaks; then another part than was asked for, from zero.
+    server.content = np.random.default_rng(2).bytes(3 * 2**20)
+    wrong = {"Content-Range": "bytes 7-2999999/3145728"}
+    server.answers = [Answer(most=2**20 + 9), Answer(headers=wrong)] * 40
+    fetch.refused("in 5 attempts", attempts=5)
+    assert len(server.requests) < 12
+
+
 def test_progress_counts_as_success(fetch, server, target):
     # Nine connections break, each after a mebibyte: two attempts would not do if these counted.
     server.content = np.random.default_rng(2).bytes(10 * 2**20)

@@ -90,12 +90,12 @@ def test_weights_of_another_network_are_refused_in_one_sentence(name, file):
     message = str(caught.value)
     assert file.name in message
     assert "missing" in message
-    assert "classifier.0.weight (256, 10) instead of (25088, 4096)" in message
+    assert "classifier.0.weight (10, 256) instead of (4096, 25088)" in message
     assert "\n" not in message
 
 
 def test_another_number_of_classes_is_refused(file):
-    with pytest.raises(UserError, match=r"classifier\.0\.weight \(256, 10\) instead of \(256, 7\)"):
+    with pytest.raises(UserError, match=r"classifier\.0\.weight \(10, 256\) instead of \(7, 256\)"):
         jaxinterp.load("vgg_cifar10", weights=file, classes=7)
 
 

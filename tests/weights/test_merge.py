@@ -89,6 +89,17 @@ def test_merge_reports_all_that_is_wrong_at_once():
     assert "\n" not in message
 
 
+def test_merge_names_shapes_as_they_are_in_the_file():
+    wanted = {"a.weight": leaf(3, 5, 2, 8), "b.weight": leaf(4, 6)}
+    found = {"a.weight": np.zeros((3, 5, 1, 8)), "b.weight": np.zeros((4, 7))}
+    with pytest.raises(UserError) as caught:
+        merge(wanted, found, source="file", layout="torch")
+    assert "a.weight (8, 1, 3, 5) instead of (8, 2, 3, 5)" in str(caught.value)
+    assert "b.weight (7, 4) instead of (6, 4)" in str(caught.value)
+    with pytest.raises(UserError, match=r"a\.weight \(3, 5, 1, 8\) instead of \(3, 5, 2, 8\)"):
+        merge(wanted, found, source="file")
+
+
 @pytest.mark.parametrize("fault", ["missing", "unexpected", "mis-shaped", "not floating-point"])
 def test_merge_reports_only_what_is_wrong(fault):
     found = dict(WHOLE)

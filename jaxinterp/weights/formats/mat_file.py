@@ -176,6 +176,7 @@ class _Reader:
         text = names_element.data.tobytes()
         if not length or len(text) % length:
             raise _damaged("the names of a struct's fields are cut short")
+        self.count(len(text) // length)
         names = [
             text[start : start + length].partition(b"\0")[0].decode("latin1")
             for start in range(0, len(text), length)

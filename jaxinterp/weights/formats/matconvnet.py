@@ -87,13 +87,14 @@ def _weights(
         weights = [weights]
     if not isinstance(weights, list) or all(_is_empty(value) for value in weights):
         return None, None
-    if layer.get("type") != "conv" or len(weights) > 2:
+    kind = layer.get("type")
+    if not isinstance(kind, str) or kind != "conv" or len(weights) > 2:
         raise Unreadable(
-            f"has weights in the layer {quoted(name)} of type {quoted(layer.get('type'))}: only "
+            f"has weights in the layer {quoted(name)} of type {quoted(kind)}: only "
             "those of convolutions are read"
         )
     kernel, bias = [*weights, None][:2]
-    if not isinstance(kernel, np.ndarray) or kernel.ndim > 4:
+    if not isinstance(kernel, np.ndarray) or kernel.ndim > 4 or not kernel.size:
         raise Unreadable(f"has a layer {quoted(name)} whose kernels are no array [h, w, in, out]")
     # MATLAB drops lengths of 1 at the end.
     kernel = kernel.reshape(kernel.shape + (1,) * (4 - kernel.ndim), order="F")

@@ -63,8 +63,6 @@ def read_npz(
         if name in arrays:
             raise Unreadable(f"holds two arrays that mean {quoted(name)}")
         raw = open_entry(content, entry, allowance)
-        if not entry.deflated:  # entries may lie on top of each other
-            allowance.take(entry.size, name)
         arrays[name] = _read_npy(raw, name)
     if not arrays or any(re.fullmatch(r"arr_[0-9]+", name) for name in arrays):
         raise Unreadable(

@@ -203,6 +203,8 @@ def _as_other_class(function: Any, kind: Any, arguments: Any, state: Any) -> Ten
     """A tensor with attributes of its own, which are left out."""
     if type(function) is not Name or type(arguments) is not tuple:
         raise ValueError
+    if function.function is _as_other_class:  # of a class of its own, and so on without end
+        raise ValueError
     return _as_parameter(function.build(*arguments))
 
 

@@ -31,7 +31,7 @@ from jaxinterp.weights.formats.unreadable import Unreadable, quoted
 
 __all__ = ["MOST_BYTES", "MOST_STEPS", "PersistentLoad", "read_pickle"]
 
-MOST_STEPS = 2_000_000
+MOST_STEPS = 500_000
 """A ResNet-152 with its optimiser takes about 50,000."""
 
 MOST_BYTES = 64 * 2**20
@@ -61,6 +61,8 @@ def read_pickle(
         return machine.run(), start + machine.position
     except IndexError:
         raise _damaged("it takes from an empty stack") from None
+    except RecursionError:  # nothing here recurses; the last line of defence
+        raise _damaged("it is nested too deep") from None
     except UnicodeDecodeError:
         raise _damaged("it has text that is none") from None
 

@@ -106,7 +106,8 @@ def write_safetensors(
     """Writes arrays as `dtype`, atomically.
 
     Raises:
-      UserError: a value too large for `dtype`, which is named.
+      UserError: a value that is not finite or too large for `dtype`; its array is named.
+      OSError: a full disk, a folder that cannot be written.
     """
     path = Path(path)
     converted = {}
@@ -114,12 +115,19 @@ def write_safetensors(
         with np.errstate(over="ignore"):
             converted[name] = np.asarray(value, dtype, order="C")
         if not np.isfinite(converted[name]).all():
-            raise UserError(f"{name} has values that {np.dtype(dtype).name} cannot hold.")
+            raise UserError(
+                f"{path} is not written: {name} has values that are not finite or that "
+                f"{np.dtype(dtype).name} cannot hold."
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     content = save(converted, metadata=dict(metadata or {}))
-    partial.write_bytes(_in_fixed_order(content))
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(_in_fixed_order(content))
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _in_fixed_order(content: bytes) -> bytes:

@@ -21,8 +21,12 @@ def printable(text: object, most: int = 200) -> str:
 def quoted(text: object, most: int = 80) -> str:
     """Text out of a file, fit for a message: one short line without control characters.
 
+    Of other objects only the kind is said: a file can build lists whose text never ends.
+
     >>> quoted("conv1.weight")
     "'conv1.weight'"
     """
-    text = str(text)
+    if type(text) not in (str, bytes, bool, int, float, type(None)):
+        return f"a {type(text).__name__}"
+    text = str(text[: most + 1] if isinstance(text, str | bytes) else text)
     return repr(text if len(text) <= most else f"{text[:most]}...")

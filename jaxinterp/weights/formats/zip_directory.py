@@ -76,9 +76,10 @@ def open_entry(content: np.ndarray, entry: ZipEntry, allowance: Allowance) -> np
     Raises:
       Unreadable: damaged, or larger than `allowance` lets it be; found before memory is taken.
     """
+    # Stored ones count as well: entries may lie on top of each other, and each checksum takes time.
+    allowance.take(entry.size, entry.name)
     raw = content[entry.start : entry.start + entry.stored]
     if entry.deflated:
-        allowance.take(entry.size, entry.name)
         raw = np.frombuffer(_inflate(raw, entry), np.uint8)
     if entry.checksum is not None:
         checksum = 0

@@ -140,6 +140,11 @@ REFUSED = {
         "kernels are no array",
     ),
     "text for kernels": (network(layers=changed(weights=cell(["a", "b"]))), "kernels are no array"),
+    "no kernels": (
+        network(layers=cell([layer("fc6", "new") | {"weights": cell([np.ones((1, 1, 1, 0)), 1])}])),
+        "kernels are no array",
+    ),
+    "numbers for a type": (network(layers=changed(type=np.array([1, 2]))), "type 'a ndarray'|a nd"),
     "other biases": (
         network(layers=changed(weights=cell([KERNELS["conv1"], np.ones(3)]))),
         "biases do not fit",

@@ -1,5 +1,6 @@
 """Files of weights: what is written is read back, and broken files are named."""
 
+import errno
 import json
 import os
 
@@ -89,6 +90,20 @@ def test_a_value_too_large_is_named_and_nothing_is_written(tmp_path):
 def test_a_value_that_is_not_a_number_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"features\.3\.bias"):
         write_safetensors(tmp_path / "w", {"features.3.bias": np.asarray([np.nan, 0])})
+
+
+def test_a_disk_that_runs_full_leaves_nothing_and_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"older")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*w\.safetensors'"):
+        write_safetensors(path, arrays())
+    assert [file.name for file in tmp_path.iterdir()] == ["w.safetensors"]
+    assert path.read_bytes() == b"older"
 
 
 HEADER = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
