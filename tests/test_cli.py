@@ -1,6 +1,5 @@
 """The command, called as a user calls it: what it prints, and with which code it ends."""
 
-import dataclasses
 import hashlib
 import re
 import subprocess
@@ -9,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from command_line import Ended, refused, runner
 from PIL import Image
 
 import jaxinterp
@@ -24,38 +24,11 @@ from jaxinterp.models.vgg import VGG
 from jaxinterp.sweep.run import RunResult
 
 
-@dataclasses.dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def call(capfd, monkeypatch):
     """Runs the command; returns its exit code and what it printed."""
     monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments):
-        code = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as ending:
-            code = ending.code
-        return Ended(code, *capfd.readouterr())
-
-    return run
-
-
-def refused(ended, *words):
-    """Checks that the command ended with code 2 and one sentence on the error stream."""
-    assert ended.code == 2, ended
-    assert ended.out == ""
-    assert "Traceback" not in ended.err
-    assert ended.err.startswith("jaxinterp: ")
-    assert ended.err.count("\n") == 1
-    for word in words:
-        assert word in ended.err
+    return runner(capfd)
 
 
 def test_version(call):

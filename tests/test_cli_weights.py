@@ -1,11 +1,11 @@
 """`jaxinterp weights`, called as a user calls it, with a server on loopback for the web."""
 
-import dataclasses
 import hashlib
 import re
 
 import numpy as np
 import pytest
+from command_line import refused, runner
 from file_server import Answer, FileServer, serving
 from flax import nnx
 from safetensors.numpy import load_file, save, save_file
@@ -25,37 +25,11 @@ from jaxinterp.weights.layout import to_torch_layout
 from jaxinterp.weights.load import load
 
 
-@dataclasses.dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def call(capfd, monkeypatch):
     """Runs `jaxinterp weights`; returns its exit code and what it printed."""
     monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments):
-        code = 0
-        try:
-            main(["weights", *(str(argument) for argument in arguments)])
-        except SystemExit as ending:
-            code = ending.code
-        return Ended(code, *capfd.readouterr())
-
-    return run
-
-
-def refused(ended, *words):
-    """Checks that the command ended with code 2 and one sentence on the error stream."""
-    assert ended.code == 2, ended
-    assert "Traceback" not in ended.err
-    assert ended.err.startswith("jaxinterp: ")
-    assert ended.err.count("\n") == 1
-    for word in words:
-        assert word in ended.err
+    return runner(capfd, "weights")
 
 
 def construct(classes):

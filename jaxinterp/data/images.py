@@ -162,7 +162,7 @@ def _check_names(config: ImagesConfig) -> None:
         if picture not in PICTURES:
             raise UserError(nearest(picture, PICTURES, kind="picture"))
     for file in config.files:
-        path = Path(file).expanduser()
+        path = Path(os.path.expanduser(file))
         if path.is_dir():
             raise UserError(f"{file} in images.files is a folder: give it as images.folder.")
         if not path.exists():
@@ -174,11 +174,11 @@ def _check_names(config: ImagesConfig) -> None:
 def _listed(config: ImagesConfig, skipped: list[SkippedFile]) -> Iterator[tuple[Path, str]]:
     """Path and name of every file to read, found while they are read."""
     for file in config.files:
-        path = Path(file).expanduser()
+        path = Path(os.path.expanduser(file))
         yield path, _text(path.stem)
     if config.folder is None:
         return
-    root = Path(config.folder).expanduser()
+    root = Path(os.path.expanduser(config.folder))
     found = 0
     for path in _image_files(root, root, skipped):
         yield path, _text(path.relative_to(root).with_suffix("").as_posix())

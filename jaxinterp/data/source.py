@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from jaxinterp.data.cifar10 import holds_cifar10, read_cifar10
@@ -38,7 +39,7 @@ def read_labelled_images(
         return read_tfds(location, split=split, data_dir=data_dir)
     if data_dir is not None:
         raise UserError(f"The data folder {data_dir} is for {PREFIX}NAME, not for {location}.")
-    path = Path(location).expanduser()
+    path = Path(os.path.expanduser(location))
     try:
         return _read(path, split)
     except OSError as error:

@@ -30,7 +30,7 @@ def check_output(path: str) -> Path:
     Raises:
       UserError: another extension than .json or .csv, or a place that cannot be written.
     """
-    output = Path(path).expanduser()
+    output = Path(os.path.expanduser(path))
     if output.suffix.lower() not in (".json", ".csv"):
         raise UserError(f"The output file ends in .json or .csv, not {path!r}.")
     try:

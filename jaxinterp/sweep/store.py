@@ -57,7 +57,7 @@ class RunFolder:
           UserError: the folder cannot be written, holds something else, or holds a run of another
             config; the sentence shows the difference.
         """
-        self.path = Path(config.output).expanduser()
+        self.path = Path(os.path.expanduser(config.output))
         self._process = process
         recorded = self.path / "config.toml"
         try:
