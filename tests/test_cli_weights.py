@@ -68,11 +68,14 @@ def server(monkeypatch):
         file = f"tiny-{checksum.digits}.safetensors"
         url = f"{running.url}/models/{file}"
         published = Published(url, checksum, 0.5, 61.25, "ourselves", "CC0")
+        kept = dict(ARCHITECTURES)
         for name in ARCHITECTURES.keys() - {"vgg_cifar10", "vgg16", "mnist"}:
             monkeypatch.delitem(ARCHITECTURES, name)  # describing them all takes seconds
         monkeypatch.setitem(ARCHITECTURES, "tiny", TINY)
         monkeypatch.setitem(PUBLISHED, "tiny", published)
         yield running
+        ARCHITECTURES.clear()  # `monkeypatch` would put the others back in another order
+        ARCHITECTURES.update(kept)
 
 
 def row(ended, name):

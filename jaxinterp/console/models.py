@@ -33,7 +33,6 @@ def print_layers(name: str) -> None:
       UserError: an unknown name.
     """
     from jaxinterp.models.describe import describe_classifier
-    from jaxinterp.models.parameters import Blueprint
     from jaxinterp.models.registry import find_architecture
 
     architecture = find_architecture(name)
@@ -47,7 +46,7 @@ def print_layers(name: str) -> None:
     columns = ("layer", "alias", "kind", "kernels", "stride", "receptive\nfield", "padding")
     for column in columns:
         table.add_column(column, justify="left" if column in columns[:3] else "right")
-    for layer in describe_classifier(Blueprint(architecture.build), architecture.preprocess):
+    for layer in describe_classifier(architecture.blueprint(), architecture.preprocess):
         table.add_row(
             layer.name,
             layer.alias,

@@ -74,10 +74,9 @@ def print_weights() -> None:
 
 def _parameters(name: str) -> int:
     """Trainable numbers of a network at its published class count; nothing is computed."""
-    from jaxinterp.models.parameters import Blueprint
     from jaxinterp.models.registry import find_architecture
 
-    blueprint = Blueprint(find_architecture(name).build)
+    blueprint = find_architecture(name).blueprint()
     return sum(
         math.prod(leaf.shape)
         for key, leaf in blueprint.shapes.items()
@@ -180,7 +179,6 @@ def convert_file(file: str, model: str, *, classes: int | None, output: str | No
       UserError: a file that cannot be read or does not fit, an output that would replace it.
     """
     import numpy as np
-    from flax import nnx
 
     from jaxinterp.models.registry import find_architecture
     from jaxinterp.weights.cache import converted_weights
@@ -204,8 +202,8 @@ def convert_file(file: str, model: str, *, classes: int | None, output: str | No
         warnings.warn(text, stacklevel=2)
     if output is None:
         return
-    module = nnx.eval_shape(lambda: find_architecture(model).build(classes))
-    arrays = to_torch_layout(converted.params, flattened=module.flattened)
+    flattened = find_architecture(model).blueprint(classes).module.flattened
+    arrays = to_torch_layout(converted.params, flattened=flattened)
     metadata = {"model": model, "sha256_of_origin": converted.sha256}
     write_safetensors(output, arrays, dtype=np.float32, metadata=metadata)
     console.print(f"written: {output}", soft_wrap=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from jaxinterp.errors import UserError, nearest
 from jaxinterp.models.layer_table import Layer, LayerTable, PerAxis
@@ -96,7 +95,7 @@ def describe_classifier(blueprint: Blueprint, preprocess: Preprocess) -> LayerTa
     It holds for images of the network's own size and larger ones: a pooling that adapts to the
     image gives no feature maps, even if it has nothing to do at that size.
     """
-    module: Any = nnx.eval_shape(blueprint.build)
+    module = blueprint.module
     examples = (
         jax.ShapeDtypeStruct((2, side, side, preprocess.channels), np.float32)
         for side in (preprocess.size, preprocess.size + 32)

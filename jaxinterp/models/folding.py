@@ -48,7 +48,7 @@ def fold_batch_norm(network: Network) -> Network:
             f"The batch norms of {network.name!r} cannot be found: only networks from "
             "`jaxinterp.load` can be folded."
         )
-    pairs = list(_pairs(nnx.eval_shape(blueprint.build)))
+    pairs = list(_pairs(blueprint.module))
     if not pairs:
         return network
     folded = Blueprint(lambda: _without_batch_norm(blueprint.build()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ class Blueprint:
 
     Attributes:
       build: makes the module.
+      module: what `build` makes, with shapes in the places of its numbers.
       shapes: shape and dtype of every parameter and running statistic, by name.
       statistics: the names of the running statistics.
     """
@@ -30,7 +32,8 @@ class Blueprint:
     def __init__(self, build: Callable[[], nnx.Module]) -> None:
         """`build` makes the module; it is traced only, so nothing is computed."""
         self.build = build
-        self._graph, state = nnx.split(nnx.eval_shape(build))
+        self.module: Any = nnx.eval_shape(build)
+        self._graph, state = nnx.split(self.module)
         self._variables = {
             ".".join(map(str, path)): (path, variable)
             for path, variable in nnx.to_flat_state(state)

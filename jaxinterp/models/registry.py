@@ -12,6 +12,7 @@ from jaxinterp.models.alexnet import AlexNet
 from jaxinterp.models.cifar_resnet import CIFAR_RESNET_DEPTHS, CifarResNet
 from jaxinterp.models.classifier import Classifier
 from jaxinterp.models.mnist import MnistNetwork
+from jaxinterp.models.parameters import Blueprint
 from jaxinterp.models.preprocess import (
     CIFAR10,
     CIFAR_RESNET,
@@ -52,6 +53,15 @@ class Architecture:
     def build(self, classes: int | None = None) -> Classifier:
         """The module, with zero weights; call it under `nnx.eval_shape` to compute nothing."""
         return self.construct(classes=self.classes if classes is None else classes)
+
+    def blueprint(self, classes: int | None = None) -> Blueprint:
+        """The structure of what `build` makes; made once for each class count, and shared."""
+        return _blueprint(self, self.classes if classes is None else classes)
+
+
+@functools.cache
+def _blueprint(architecture: Architecture, classes: int) -> Blueprint:
+    return Blueprint(lambda: architecture.build(classes))
 
 
 def _imagenet(

@@ -18,7 +18,6 @@ from typing import cast
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from flax import nnx
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -32,7 +31,6 @@ from jaxinterp.config import to_toml
 from jaxinterp.data.cifar10 import CLASS_NAMES, Cifar10, load_cifar10
 from jaxinterp.errors import UserError
 from jaxinterp.models.describe import describe_classifier
-from jaxinterp.models.parameters import Blueprint
 from jaxinterp.models.registry import find_architecture
 from jaxinterp.train.config import TrainConfig
 from jaxinterp.train.step import TrainState, initial_state, make_optimizer, make_step
@@ -58,8 +56,7 @@ def train(config: TrainConfig, *, report: Callable[[str], None] = print) -> Path
     architecture = find_architecture(config.model)
     if architecture.preprocess.channels != 3:
         raise UserError(f"{config.model} takes grey images: it cannot be trained on CIFAR-10.")
-    module = nnx.eval_shape(lambda: architecture.build(len(CLASS_NAMES)))
-    blueprint = Blueprint(lambda: architecture.build(len(CLASS_NAMES)))
+    blueprint = architecture.blueprint(len(CLASS_NAMES))
     table = describe_classifier(blueprint, architecture.preprocess)
     least = max(int(np.max(layer.stride or 1)) for layer in table)
     for phase in config.phases:
@@ -124,7 +121,7 @@ def train(config: TrainConfig, *, report: Callable[[str], None] = print) -> Path
     values = jax.tree.map(np.asarray, state.params | state.statistics)
     write_safetensors(
         weights,
-        to_torch_layout(values, flattened=module.flattened),
+        to_torch_layout(values, flattened=blueprint.module.flattened),
         # Not where this machine keeps its data: the file is for others too.
         metadata={
             "model": config.model,

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from flax import nnx
 
 from jaxinterp.errors import UserError
-from jaxinterp.models.parameters import Blueprint
 from jaxinterp.models.preprocess import Preprocess
 from jaxinterp.models.registry import ARCHITECTURES, Architecture, find_architecture
 from jaxinterp.weights.contents import WeightsContents
@@ -55,11 +52,10 @@ def convert(contents: WeightsContents, name: str, classes: int | None = None) ->
         count, or other architectures.
     """
     architecture = find_architecture(name)
-    blueprint = Blueprint(lambda: architecture.build(classes))
+    blueprint = architecture.blueprint(classes)
     arrays = contents.arrays
     if contents.layout == "torch":
-        flattened = nnx.eval_shape(lambda: architecture.build(classes)).flattened
-        arrays = from_torch_layout(arrays, flattened=flattened)
+        arrays = from_torch_layout(arrays, flattened=blueprint.module.flattened)
     try:
         found = merge(blueprint.shapes, arrays, source=contents.path, layout=contents.layout)
     except UserError as error:
@@ -96,10 +92,9 @@ def shapes_of(contents: WeightsContents) -> dict[str, tuple[int, ...]]:
     return {name: from_torch_shape(shape) for name, shape in shapes.items()}
 
 
-@functools.cache
 def published_shapes(architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
     """The shapes of an architecture's parameters, by name, with its published class count."""
-    return {key: leaf.shape for key, leaf in Blueprint(architecture.build).shapes.items()}
+    return {key: leaf.shape for key, leaf in architecture.blueprint().shapes.items()}
 
 
 def _fitting_classes(

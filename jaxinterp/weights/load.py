@@ -15,7 +15,7 @@ from jaxinterp.data.imagenet import imagenet_class_names
 from jaxinterp.errors import UserError
 from jaxinterp.models.describe import describe_classifier
 from jaxinterp.models.network import Network
-from jaxinterp.models.parameters import Blueprint, initial_parameters
+from jaxinterp.models.parameters import initial_parameters
 from jaxinterp.models.registry import Architecture, find_architecture
 from jaxinterp.weights.cache import CachedWeights, converted_weights
 from jaxinterp.weights.catalogue import PUBLISHED, default_weights
@@ -62,7 +62,7 @@ def load(
     architecture = find_architecture(name)
     if classes is not None and classes < 1:
         raise UserError(f"A network has at least 1 class, not {classes}.")
-    blueprint = Blueprint(lambda: architecture.build(classes))
+    blueprint = architecture.blueprint(classes)
     preprocess = architecture.preprocess
     if weights == "random":
         params, digest = initial_parameters(blueprint, seed=seed), f"random, seed {seed}"

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinterp.errors import UserError
-from jaxinterp.models.parameters import Blueprint
 from jaxinterp.models.registry import ARCHITECTURES, find_architecture
 from jaxinterp.weights.catalogue import PUBLISHED
 from jaxinterp.weights.contents import Format, WeightsContents
@@ -149,7 +148,7 @@ def _not_finite(contents: WeightsContents) -> dict[str, int]:
 def _compare(contents: WeightsContents, name: str, classes: int | None) -> None:
     """Raises the `UserError` of a merge that fails; no array is converted for it."""
     architecture = find_architecture(name)
-    wanted = Blueprint(lambda: architecture.build(classes)).shapes
+    wanted = architecture.blueprint(classes).shapes
     arrays = {  # one zero each, seen everywhere
         key: np.broadcast_to(np.zeros((), contents.arrays[key].dtype), shape)
         for key, shape in shapes_of(contents).items()
