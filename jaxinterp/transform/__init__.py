@@ -5,6 +5,7 @@ from jaxinterp.transform.composite import (
     Composite as Composite,
     deconvnet as deconvnet,
     guided_backprop as guided_backprop,
+    with_stride_one as with_stride_one,
 )
 from jaxinterp.transform.edit import edit as edit
 from jaxinterp.transform.errors import (
@@ -14,6 +15,9 @@ from jaxinterp.transform.errors import (
     TransformError as TransformError,
     UnknownTapError as UnknownTapError,
 )
+from jaxinterp.transform.list_operations import list_operations as list_operations
+from jaxinterp.transform.operations import OPERATIONS as OPERATIONS, Operation as Operation
+from jaxinterp.transform.rules import Rule as Rule, stride_one as stride_one
 from jaxinterp.transform.stage import stage as stage
 from jaxinterp.transform.tail import Tail as Tail, tail as tail
 from jaxinterp.transform.tap import tap as tap

@@ -1,11 +1,12 @@
 """Which backward rule goes to which operation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from jaxinterp.transform.rules import Rule, deconvnet_relu, guided_relu
+from jaxinterp.transform.rules import Rule, deconvnet_relu, guided_relu, stride_one
 
-__all__ = ["Composite", "deconvnet", "guided_backprop"]
+__all__ = ["Composite", "deconvnet", "guided_backprop", "with_stride_one"]
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,48 @@ class Composite:
             are the keys of `jaxinterp.transform.operations.OPERATIONS`; a kind that is not listed
             keeps its gradient.
         layers: A rule for single operations, by the name under which their output is tapped, such
-            as `{"relu1_1": None}`; it goes before the operation's kind. None keeps the gradient.
+            as `{"relu1_1": None}`; it goes before everything else. None keeps the gradient.
+        first: Kinds and a rule for the first operation, in the program's order, that is of one of
+            these kinds; it goes before the kind's own rule.
+        optional: Kinds that need not occur in the function; any other kind of `operations` that
+            does not occur is an error.
+        others: What to do at an operation that is of no listed kind and does more than move
+            elements: None keeps its gradient, "refuse" makes it an error that names the operation,
+            and a rule is applied (with the primitive's name as the operation's kind).
 
     Example:
         >>> composite = Composite({"relu": guided_relu}, layers={"relu1_1": None})
     """
 
-    operations: Mapping[str, Rule] = field(default_factory=dict)
+    operations: Mapping[str, Rule | None] = field(default_factory=dict)
     layers: Mapping[str, Rule | None] = field(default_factory=dict)
+    first: tuple[tuple[str, ...], Rule] | None = None
+    optional: frozenset[str] = frozenset()
+    others: Rule | Literal["refuse"] | None = None
 
 
 guided_backprop = Composite({"relu": guided_relu})
 deconvnet = Composite({"relu": deconvnet_relu})
+
+
+def with_stride_one(composite: Composite = Composite(), *, pooling: bool = False) -> Composite:
+    """A composite that also sends signals through strided convolutions with stride 1.
+
+    See `stride_one` (Oramas et al. 2019, section 3.3), which takes the grid out of deconvnet's and
+    guided backprop's images. The composite's own rules stay, but for "conv".
+
+    Args:
+        composite: What else applies, such as `guided_backprop`; nothing, unless given.
+        pooling: Whether max and average pooling are propagated with stride 1 too. The paper's
+            authors do not.
+
+    Example:
+        >>> smooth = with_rules(apply, with_stride_one(guided_backprop))
+    """
+    pools = ("max_pool", "average_pool") if pooling else ()
+    rules = dict.fromkeys(("conv", *pools), stride_one)
+    return replace(
+        composite,
+        operations={**composite.operations, **rules},
+        optional=composite.optional | frozenset(pools),
+    )

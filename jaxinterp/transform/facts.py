@@ -38,12 +38,20 @@ class Facts:
         body: The body.
         outside: The facts of the body around it, if any.
         operands: What the first of its inputs are in the body around it, at every call.
+        varying: Which of its inputs depend on the images; all, unless given.
     """
 
-    def __init__(self, body: Body, outside: "Facts | None" = None, operands: Sequence[Atom] = ()):
+    def __init__(
+        self,
+        body: Body,
+        outside: "Facts | None" = None,
+        operands: Sequence[Atom] = (),
+        varying: Sequence[bool] | None = None,
+    ):
         self._body = body
         self._outside = outside
         self._operands = operands
+        self._varying_inputs = [True] * len(body.jaxpr.invars) if varying is None else varying
 
     @cached_property
     def _definitions(self) -> dict[Var, JaxprEqn]:
@@ -65,6 +73,37 @@ class Facts:
                 if not isinstance(atom, Literal):
                     uses.setdefault(atom, []).append((index, equation))
         return uses
+
+    @cached_property
+    def _varying(self) -> set[Var]:
+        inputs = zip(self._body.jaxpr.invars, self._varying_inputs, strict=True)
+        varying = {variable for variable, varies in inputs if varies}
+        for equation in self._body.jaxpr.eqns:
+            atoms = equation.invars
+            if any(not isinstance(atom, Literal) and atom in varying for atom in atoms):
+                varying.update(equation.outvars)
+        return varying
+
+    def varies(self, atom: Atom) -> bool:
+        """Whether a value depends on the images."""
+        return not isinstance(atom, Literal) and atom in self._varying
+
+    def array(self, atom: Atom) -> Any:
+        """The array that a value is whatever the inputs, if the function closes over it, or None.
+
+        It is followed through casts and calls.
+        """
+        facts, atom = self.resolve(atom)
+        if isinstance(atom, Literal):
+            return np.asarray(atom.val)
+        equation = facts.definition(atom)
+        if equation is not None:
+            cast = equation.primitive.name in ("convert_element_type", "copy")
+            return facts.array(equation.invars[0]) if cast else None
+        value = facts._consts.get(atom)
+        if value is None or isinstance(value, Tracer):
+            return None
+        return np.asarray(value)
 
     def definition(self, atom: Atom) -> JaxprEqn | None:
         """The equation that computes a variable; None for literals, inputs and constants."""

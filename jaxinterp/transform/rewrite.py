@@ -30,10 +30,17 @@ class Replacement(NamedTuple):
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Equations to replace, and equations whose (first) output to collect under a label."""
+    """What to change in a program.
+
+    Attributes:
+        replaced: Equations to replace.
+        collected: Equations whose (first) output to collect under a label.
+        opened: Equations to evaluate through their bodies even if nothing in them changes.
+    """
 
     replaced: Mapping[Path, Replacement] = field(default_factory=dict)
     collected: Mapping[Path, str] = field(default_factory=dict)
+    opened: frozenset[Path] = frozenset()
 
     @cached_property
     def _with_collected(self) -> frozenset[Path]:
@@ -42,12 +49,13 @@ class Rewrite:
     @cached_property
     def _opened(self) -> frozenset[Path]:
         paths = [*self.collected, *self.replaced]
-        return frozenset(path[:end] for path in paths for end in range(1, len(path)))
+        around = frozenset(path[:end] for path in paths for end in range(1, len(path)))
+        return around | self.opened
 
     def collects(self, path: Path) -> bool:
         """Whether the equation at `path`, or one inside it, is collected."""
         return path in self._with_collected
 
     def opens(self, path: Path) -> bool:
-        """Whether the equation at `path` holds equations to replace or to collect."""
+        """Whether the equation at `path` is evaluated through its bodies."""
         return path in self._opened

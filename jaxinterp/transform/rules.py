@@ -1,9 +1,10 @@
 """Backward rules: what to send down through an operation instead of its gradient.
 
-A rule is a function `rule(apply, inputs, cotangent) -> cotangents`, where `apply(*inputs)` is the
-operation itself (a JAX function, so a rule can use `jax.vjp` of it), `inputs` are the values it
-was applied to (the activations first, then weights, if any) and `cotangent` is what arrives from
-above. It returns one value for each input, of that input's shape and dtype.
+A rule is a function `rule(operation, inputs, cotangent) -> cotangents`. `operation(*inputs)`
+computes the operation itself (so a rule can use `jax.vjp` of it); `inputs` are the values it was
+applied to, the activations first (`operation.activations` of them), then the weights, if any; and
+`cotangent` is what arrives from above. It returns one value for each input, of that input's shape
+and dtype; None stands for zero.
 """
 
 from collections.abc import Callable
@@ -11,13 +12,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-__all__ = ["Rule", "apply_with_rule", "deconvnet_relu", "guided_relu"]
+from jaxinterp.transform.operations.operation import Operation
 
-Rule = Callable[[Callable[..., jax.Array], tuple[jax.Array, ...], jax.Array], tuple[jax.Array, ...]]
+__all__ = ["Rule", "apply_with_rule", "deconvnet_relu", "guided_relu", "stride_one"]
+
+Rule = Callable[[Operation, tuple[jax.Array, ...], jax.Array], tuple[jax.Array | None, ...]]
 
 
 def guided_relu(
-    apply: Callable[..., jax.Array], inputs: tuple[jax.Array, ...], cotangent: jax.Array
+    operation: Operation, inputs: tuple[jax.Array, ...], cotangent: jax.Array
 ) -> tuple[jax.Array, ...]:
     """Passes positive signals through active units only (guided backpropagation).
 
@@ -28,7 +31,7 @@ def guided_relu(
 
 
 def deconvnet_relu(
-    apply: Callable[..., jax.Array], inputs: tuple[jax.Array, ...], cotangent: jax.Array
+    operation: Operation, inputs: tuple[jax.Array, ...], cotangent: jax.Array
 ) -> tuple[jax.Array, ...]:
     """Passes positive signals, whatever the unit's input was (deconvnet).
 
@@ -38,20 +41,43 @@ def deconvnet_relu(
     return (jnp.where(cotangent > 0, cotangent, 0),)
 
 
-def apply_with_rule(
-    rule: Rule, apply: Callable[..., jax.Array], inputs: tuple[jax.Array, ...]
-) -> jax.Array:
+def stride_one(
+    operation: Operation, inputs: tuple[jax.Array, ...], cotangent: jax.Array
+) -> tuple[jax.Array | None, ...]:
+    """Sends signals through a strided convolution or pooling as if its stride were 1.
+
+    The signal is resized by nearest neighbour to the size that the output would have with stride
+    1 (A + 2 O - M + 1 for A input elements, a padding of O at either end and a window of M), and
+    is then sent down through the operation with stride 1. This takes away the grid that strides
+    leave in the images of deconvnet and guided backprop. Signals grow: each is repeated, about
+    once for every element of the stride. An operation with stride 1 keeps its gradient.
+
+    Oramas et al., "Visual Explanation by Interpretation" (2019), section 3.3 and Eq. 3.
+    """
+    x, *weights = inputs
+    apply = operation.apply
+    if operation.unstrided is not None:
+        apply = operation.unstrided
+        size = jax.eval_shape(apply, *inputs).shape
+        cotangent = jax.image.resize(cotangent, size, "nearest")
+    _, pull = jax.vjp(lambda x: apply(x, *weights), x)
+    return (*pull(cotangent), *(None for _ in weights))
+
+
+def apply_with_rule(rule: Rule, operation: Operation, inputs: tuple[jax.Array, ...]) -> jax.Array:
     """Applies an operation so that its gradient is the rule's."""
 
     @jax.custom_vjp
     def ruled(*values: jax.Array) -> jax.Array:
-        return apply(*values)
+        return operation(*values)
 
     def forward(*values: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        return apply(*values), values
+        return operation(*values), values
 
-    def backward(values: tuple[jax.Array, ...], cotangent: jax.Array) -> tuple[jax.Array, ...]:
-        return tuple(rule(apply, values, cotangent))
+    def backward(
+        values: tuple[jax.Array, ...], cotangent: jax.Array
+    ) -> tuple[jax.Array | None, ...]:
+        return tuple(rule(operation, values, cotangent))
 
     ruled.defvjp(forward, backward)
     return ruled(*inputs)

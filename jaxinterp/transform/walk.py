@@ -40,9 +40,17 @@ class Level:
     differentiated: bool
 
 
-def walk(body: Body, visit: Callable[[Level, int, JaxprEqn], bool]) -> None:
-    """Calls `visit(level, index, equation)` everywhere; descends where it returns True."""
-    _walk(Level(body, (), (), Facts(body), False), visit)
+def walk(
+    body: Body,
+    visit: Callable[[Level, int, JaxprEqn], bool],
+    *,
+    varying: Sequence[bool] | None = None,
+) -> None:
+    """Calls `visit(level, index, equation)` everywhere; descends where it returns True.
+
+    `varying` says which of the inputs depend on the images (all, unless given).
+    """
+    _walk(Level(body, (), (), Facts(body, varying=varying), False), visit)
 
 
 def is_differentiated(level: Level, equation: JaxprEqn) -> bool:
@@ -66,10 +74,34 @@ def _walk(level: Level, visit: Callable[[Level, int, JaxprEqn], bool]) -> None:
                 body,
                 (*level.path, index, number),
                 (*level.enclosing, equation),
-                Facts(body, level.facts, _operands(equation, number)),
+                Facts(
+                    body,
+                    level.facts,
+                    _operands(equation, number),
+                    _varying(equation, number, level.facts),
+                ),
                 is_differentiated(level, equation),
             )
             _walk(below, visit)
+
+
+def _varying(equation: JaxprEqn, number: int, facts: Facts) -> list[bool]:
+    """Which inputs of a body depend on the images; of what a loop carries, all or nothing."""
+    name = equation.primitive.name
+    flags = [facts.varies(atom) for atom in equation.invars]
+    if name == "cond":
+        return flags[1:]
+    if name == "scan":
+        constants, carried = number_scan_inputs(equation)
+        carry = [any(flags)] * carried
+        return [*flags[:constants], *carry, *flags[constants + carried :]]
+    if name == "while":
+        conditions = equation.params["cond_nconsts"]
+        fixed = conditions + equation.params["body_nconsts"]
+        carry = [any(flags)] * (len(flags) - fixed)
+        return [*(flags[:conditions] if number == 0 else flags[conditions:fixed]), *carry]
+    size = len(bodies(equation)[number].jaxpr.invars)
+    return flags if len(flags) == size else [any(flags)] * size
 
 
 def _operands(equation: JaxprEqn, number: int) -> Sequence[Atom]:

@@ -1,47 +1,42 @@
 """The same function with other backward rules."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from jax.extend.core import JaxprEqn
+import jax
 
 from jaxinterp.errors import nearest
 from jaxinterp.transform.composite import Composite
 from jaxinterp.transform.errors import RuleError
 from jaxinterp.transform.evaluate import run
-from jaxinterp.transform.operations import OPERATIONS, Operation
+from jaxinterp.transform.found import Found, find_operations
+from jaxinterp.transform.inline import inline
+from jaxinterp.transform.operations import OPERATIONS, Match
 from jaxinterp.transform.program import Body, trace
 from jaxinterp.transform.rewrite import Replacement, Rewrite, Steps
 from jaxinterp.transform.rules import Rule, apply_with_rule
 from jaxinterp.transform.sites import find_sites, select
-from jaxinterp.transform.walk import CUSTOM, OPENED, Level, Path, is_differentiated, walk
+from jaxinterp.transform.walk import CUSTOM, OPENED, is_differentiated
 
-__all__ = ["with_rules"]
-
-
-class Found(NamedTuple):
-    """An operation of a program, the rule it gets, and where it lies."""
-
-    kind: str
-    operation: Operation
-    path: Path
-    layers: tuple[str, ...]
-    level: Level
-    equation: JaxprEqn
+__all__ = ["images_among", "with_rules"]
 
 
-def with_rules(fn: Callable[..., Any], composite: Composite) -> Callable[..., Any]:
+def with_rules(
+    fn: Callable[..., Any], composite: Composite, *, argnums: int | Sequence[int] | None = None
+) -> Callable[..., Any]:
     """Makes a function that computes what `fn` does but differentiates by other rules.
 
-    Operations are recognised by structure: "relu" is `jax.nn.relu` as well as `maximum(x, 0)`,
-    wherever it stands (in jit, remat, scan, while, cond, shard_map). Not ReLUs are `relu6` and
-    other clamps, `leaky_relu`, `maximum(x, y)`, `where(x > 0, x, 0)` and the guard of a variance
-    against rounding. Everything else keeps its gradient; in particular max pooling passes
-    signals to the maximum, which is what deconvnet calls its switches.
+    Operations are recognised by structure, wherever they stand (in jit, remat, scan, while, cond,
+    shard_map): "conv", "dense", "relu", "max_pool", "average_pool", "add", "batch_norm",
+    "local_response_norm"; docs/transform.md has their forms. Everything else keeps its gradient,
+    unless `composite.others` says otherwise.
 
     Args:
         fn: The function. It must not differentiate itself where a rule applies.
         composite: The rules.
+        argnums: Which positional arguments hold images (keyword arguments always do). What does
+            not depend on them is a weight. Unless given: all arguments but the first, or the only
+            one.
 
     Returns:
         A function with the signature and values of `fn`; use `jax.grad` or `jax.vjp` on it.
@@ -50,75 +45,101 @@ def with_rules(fn: Callable[..., Any], composite: Composite) -> Callable[..., An
     Raises:
         RuleError: An operation the composite has a rule for never occurs, or occurs where a rule
             cannot be applied soundly: inside another custom_jvp or custom_vjp function, or in
-            a part that `fn` differentiates itself. Raised when called.
+            a part that `fn` differentiates itself; or an operation has no rule and
+            `composite.others` refuses it. Raised when called.
         UnknownTapError: A layer of the composite is not tapped.
 
     Example:
         >>> guided = with_rules(apply, guided_backprop)
         >>> saliency = jax.grad(lambda images: guided(params, images)[:, 3].sum())(images)
     """
-    for kind in composite.operations:
+    kinds = [*composite.operations, *composite.optional, *(composite.first or ((),))[0]]
+    for kind in kinds:
         if kind not in OPERATIONS:
             raise RuleError(nearest(kind, OPERATIONS, kind="operation"))
 
     def ruled(*args: Any, **kwargs: Any) -> Any:
-        program = trace(fn, args, kwargs)
+        program = inline(trace(fn, args, kwargs))
+        varying = images_among(args, kwargs, argnums)
         replaced = {}
-        for found, rule in _assign(composite, program.body):
+        for found, rule in _assign(composite, program.body, varying):
             _forbid(found)
-            apply = _apply(rule, found.operation)
-            replaced[found.path] = Replacement(found.operation.inputs, apply)
+            replaced[found.path] = Replacement(found.match.inputs, _apply(rule, found.match))
         return run(program, Rewrite(replaced=replaced), output=True)[0]
 
     return ruled
 
 
-def _apply(rule: Rule, operation: Operation) -> Callable[[list[Any], Steps], list[Any]]:
+def images_among(
+    args: tuple[Any, ...], kwargs: dict[str, Any], argnums: int | Sequence[int] | None
+) -> list[bool]:
+    """Which leaves of a function's arguments hold images; `with_rules` says how they are chosen."""
+    if argnums is None:
+        chosen = set(range(1, len(args))) if len(args) + bool(kwargs) > 1 else {0}
+    else:
+        given = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        for number in given:
+            if not -len(args) <= number < len(args):
+                raise RuleError(f"argnums names argument {number}, but {len(args)} are given")
+        chosen = {number % len(args) for number in given}
+    flags = []
+    for number, argument in enumerate(args):
+        flags += [number in chosen] * len(jax.tree.leaves(argument))
+    return flags + [True] * len(jax.tree.leaves(kwargs))
+
+
+def _apply(rule: Rule, match: Match) -> Callable[[list[Any], Steps], list[Any]]:
     def apply(values: list[Any], steps: Steps) -> list[Any]:
-        return [apply_with_rule(rule, operation.apply, tuple(values))]
+        return [apply_with_rule(rule, match.operation, tuple(values))]
 
     return apply
 
 
-def _assign(composite: Composite, body: Body) -> list[tuple[Found, Rule]]:
+def _assign(composite: Composite, body: Body, varying: Sequence[bool]) -> list[tuple[Found, Rule]]:
     """Pairs every operation that gets a rule with it."""
-    everything = _find(body)
+    everything, rest = find_operations(body, varying)
     select(find_sites(body), composite.layers)
-    tapped = {layer for found in everything for layer in found.layers}
+    tapped = {layer for found in (*everything, *rest) for layer in found.layers}
     for layer in composite.layers:
         if layer not in tapped:
-            raise RuleError(f"{layer!r} taps the output of no known operation")
+            raise RuleError(f"{layer!r} taps a value that no operation computes")
+    first = None
+    if composite.first is not None:
+        candidates = [found for found in everything if found.kind in composite.first[0]]
+        first = candidates[0] if candidates else None
     pairs = []
     for found in everything:
         named = [layer for layer in found.layers if layer in composite.layers]
-        rule = composite.layers[named[0]] if named else composite.operations.get(found.kind)
+        if named:
+            rule = composite.layers[named[0]]
+        elif composite.first is not None and found is first:
+            rule = composite.first[1]
+        elif found.kind in composite.operations:
+            rule = composite.operations[found.kind]
+        else:
+            rule = _other(composite, found)
         if rule is not None:
             pairs.append((found, rule))
     kinds = {found.kind for found in everything}
     for kind in composite.operations:
-        if kind not in kinds:
+        if kind not in kinds and kind not in composite.optional:
             raise RuleError(f"the composite has a rule for {kind!r}, but the function has none")
+    for found in rest:
+        named = [layer for layer in found.layers if layer in composite.layers]
+        rule = composite.layers[named[0]] if named else _other(composite, found)
+        if rule is not None:
+            pairs.append((found, rule))
     return pairs
 
 
-def _find(body: Body) -> list[Found]:
-    labels = {site.path: site.label for site in find_sites(body)}
-    everything: list[Found] = []
-
-    def visit(level: Level, index: int, equation: JaxprEqn) -> bool:
-        for kind, recognise in OPERATIONS.items():
-            operation = recognise(equation, level.facts)
-            if operation is not None:
-                uses = level.facts.uses(equation.outvars[0])
-                taps = ((*level.path, place) for place, use in uses if use.primitive.name == "name")
-                layers = tuple(labels[tap] for tap in taps if tap in labels)
-                path = (*level.path, index)
-                everything.append(Found(kind, operation, path, layers, level, equation))
-                return False
-        return True
-
-    walk(body, visit)
-    return everything
+def _other(composite: Composite, found: Found) -> Rule | None:
+    """The rule for an operation of a kind that the composite does not list."""
+    if composite.others != "refuse":
+        return composite.others  # type: ignore[return-value]
+    raise RuleError(
+        f"there is no rule for {found.description}: give the composite one in `operations` or "
+        "`layers`, or let `others` be what to do there (None keeps its gradient)"
+    )
 
 
 def _forbid(found: Found) -> None:

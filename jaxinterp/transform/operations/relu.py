@@ -1,42 +1,24 @@
-"""Recognising a network's operations by their structure.
-
-A recogniser looks at one equation and what is known around it, and returns the operation that ends
-there, or None. An operation may span several equations: it is recognised at the last one, and
-its inputs are what the first ones read.
-"""
-
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+"""Recognising ReLUs."""
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn, Literal
 
 from jaxinterp.transform.facts import RESHAPING, Facts
+from jaxinterp.transform.operations.operation import Match, Operation
 from jaxinterp.transform.program import Atom, Body, bodies
 
-__all__ = ["OPERATIONS", "Operation"]
+__all__ = ["recognise_relu"]
 
 # What may stand between a sum and a mean.
 SCALING = RESHAPING | {"div", "mul"}
 
 
-class Operation(NamedTuple):
-    """An operation found in a program.
-
-    Attributes:
-        inputs: The atoms it reads: activations first, then weights.
-        apply: What it computes from their values.
-    """
-
-    inputs: tuple[Atom, ...]
-    apply: Callable[..., jax.Array]
-
-
-def _recognise_relu(equation: JaxprEqn, facts: Facts) -> Operation | None:
-    """`jax.nn.relu`, `maximum(x, 0)`, `maximum(0, x)` and `clip(x, 0)`."""
+def recognise_relu(equation: JaxprEqn, facts: Facts) -> Match | None:
+    """`jax.nn.relu`, `maximum(x, 0)`, `clip(x, 0)`, `where(x > 0, x, 0)` and `x * (x > 0)`."""
     name = equation.primitive.name
+    if name in ("select_n", "mul"):
+        return _gated(equation, facts)
     if name == "custom_jvp_call":
         (body,) = bodies(equation)
         ruled = len(equation.invars) == 1 and _computes_relu(body)
@@ -45,7 +27,33 @@ def _recognise_relu(equation: JaxprEqn, facts: Facts) -> Operation | None:
         atom = _positive_part(equation, facts)
     else:
         atom = None
-    return None if atom is None else Operation((atom,), _relu)
+    return None if atom is None else Match(Operation("relu", _relu), (atom,))
+
+
+def _gated(equation: JaxprEqn, facts: Facts) -> Match | None:
+    """A value that is let through where it is positive."""
+    if equation.primitive.name == "mul":
+        pairs = [tuple(equation.invars), tuple(equation.invars[::-1])]
+    elif len(equation.invars) == 3 and facts.is_zero(equation.invars[1]):
+        pairs = [(equation.invars[2], equation.invars[0])]
+    else:
+        pairs = []
+    for x, gate in pairs:
+        if isinstance(x, Literal) or not _is_floating(x):
+            continue
+        source = facts.definition(gate)
+        spans = []
+        while source is not None and source.primitive.name in RESHAPING:
+            spans.append(source)
+            source = facts.definition(source.invars[0])
+        if source is None or source.primitive.name not in ("gt", "ge", "lt", "le"):
+            continue
+        larger, smaller = source.invars
+        if source.primitive.name in ("lt", "le"):
+            larger, smaller = smaller, larger
+        if larger is x and facts.is_zero(smaller):
+            return Match(Operation("relu", _relu), (x,), (source, *spans))
+    return None
 
 
 def _relu(x: jax.Array) -> jax.Array:
@@ -73,9 +81,12 @@ def _positive_part(equation: JaxprEqn, facts: Facts) -> Atom | None:
     for x, other in (equation.invars, equation.invars[::-1]):
         same_shape = getattr(x.aval, "shape", None) == getattr(out.aval, "shape", None)
         if same_shape and not isinstance(x, Literal) and facts.is_zero(other):
-            floating = jnp.issubdtype(x.aval.dtype, jnp.floating)  # type: ignore[attr-defined]
-            return x if floating else None
+            return x if _is_floating(x) else None
     return None
+
+
+def _is_floating(atom: Atom) -> bool:
+    return jnp.issubdtype(atom.aval.dtype, jnp.floating)
 
 
 def _is_guard(equation: JaxprEqn, facts: Facts) -> bool:
@@ -134,8 +145,3 @@ def _is_square(atom: Atom, facts: Facts) -> bool:
         or (name == "integer_pow" and equation.params["y"] == 2)
         or (name == "mul" and equation.invars[0] is equation.invars[1])
     )
-
-
-OPERATIONS: Mapping[str, Callable[[JaxprEqn, Facts], Operation | None]] = MappingProxyType(
-    {"relu": _recognise_relu}
-)

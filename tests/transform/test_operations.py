@@ -1,0 +1,442 @@
+"""Operations are recognised in all their forms, and a rule is given what they read."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from framework_networks import MAKERS, make_weights
+
+from jaxinterp.models.layers import LocalResponseNorm, adaptive_average_pool
+from jaxinterp.models.pooling import max_pool
+from jaxinterp.models.registry import ARCHITECTURES
+from jaxinterp.transform import (
+    OPERATIONS,
+    Composite,
+    RuleError,
+    list_operations,
+    stride_one,
+    tap,
+    with_rules,
+    with_stride_one,
+)
+from jaxinterp.transform.rules import guided_relu
+
+KEYS = jax.random.split(jax.random.key(0), 4)
+MAPS = jax.random.normal(KEYS[0], (2, 8, 8, 4))
+FLAT = jax.random.normal(KEYS[1], (2, 12))
+KERNEL = jax.random.normal(KEYS[2], (3, 3, 4, 6))
+MATRIX = jax.random.normal(KEYS[3], (12, 5))
+BIAS = jnp.arange(1.0, 7.0)
+
+
+def convolve(x, w, stride=1, **options):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        x, w, (stride, stride), "SAME", dimension_numbers=numbers, **options
+    )
+
+
+def vmapped(w, x):
+    """One example at a time, channels first, as in Equinox."""
+
+    def one(x):
+        y = jax.lax.conv_general_dilated(
+            x.transpose(2, 0, 1)[None], w.transpose(3, 2, 0, 1), (1, 1), "SAME"
+        )
+        return y[0] + BIAS[:, None, None]
+
+    return jax.vmap(one)(x)
+
+
+def mean_of_windows(x, stride=2):
+    sums = jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 2, 2, 1), (1, stride, stride, 1), "VALID")
+    return sums / 4
+
+
+def batch_norm(w, x):
+    return (x - w["mean"]) * (w["scale"] / jnp.sqrt(w["variance"] + 1e-5)) + w["shift"]
+
+
+STATISTICS = {
+    "mean": jnp.arange(4.0),
+    "variance": jnp.arange(1.0, 5.0),
+    "scale": jnp.full(4, 2.0),
+    "shift": jnp.ones(4),
+}
+
+NNX_CONV, NNX_CONV_STATE = nnx.split(nnx.Conv(4, 6, (3, 3), strides=2, rngs=nnx.Rngs(0)))
+NNX_NORM, NNX_NORM_STATE = nnx.split(nnx.BatchNorm(4, rngs=nnx.Rngs(0)))
+
+# The function of (weights, x), its weights, its input, and the kinds it consists of.
+FORMS = {
+    "conv": (lambda w, x: convolve(x, w), KERNEL, MAPS, ["conv"]),
+    "conv, weights made of weights": (
+        lambda w, x: convolve(x, w / jnp.linalg.norm(w)),
+        KERNEL,
+        MAPS,
+        ["conv"],
+    ),
+    "conv with bias": (
+        lambda w, x: convolve(x, w[0]) + w[1],
+        (KERNEL, BIAS),
+        MAPS,
+        ["conv"],
+    ),
+    "conv with bias in two jits": (
+        lambda w, x: jnp.add(jax.jit(convolve)(x, w[0]), jax.jit(jnp.negative)(w[1])),
+        (KERNEL, BIAS),
+        MAPS,
+        ["conv"],
+    ),
+    "conv under vmap": (vmapped, KERNEL, MAPS, ["conv"]),
+    "conv that is read twice": (
+        lambda w, x: (lambda y: y + BIAS + y**3)(convolve(x, w)),
+        KERNEL,
+        MAPS,
+        ["conv", "batch_norm", "integer_pow", "add"],
+    ),
+    "conv, tapped before its bias": (
+        lambda w, x: tap(convolve(x, w), "conv") + BIAS,
+        KERNEL,
+        MAPS,
+        ["conv", "batch_norm"],
+    ),
+    "nnx.Conv": (
+        lambda w, x: nnx.merge(NNX_CONV, w)(x),
+        NNX_CONV_STATE,
+        MAPS,
+        ["conv"],
+    ),
+    "dense": (lambda w, x: x @ w, MATRIX, FLAT, ["dense"]),
+    "dense from the left": (lambda w, x: (w.T @ x.T).T, MATRIX, FLAT, ["dense"]),
+    "dense with bias": (lambda w, x: x @ w + w[0], MATRIX, FLAT, ["dense"]),
+    "dense with a number": (lambda w, x: x @ w + 1.5, MATRIX, FLAT, ["dense"]),
+    "einsum with bias": (
+        lambda w, x: jnp.einsum("fc,nf->cn", w, x).T + w[0],
+        MATRIX,
+        FLAT,
+        ["dense"],
+    ),
+    "dense by a constant": (
+        lambda w, x: x @ np.asarray(MATRIX) + w,
+        jnp.ones(5),
+        FLAT,
+        ["dense"],
+    ),
+    "max pool": (
+        lambda w, x: jax.lax.reduce_window(
+            x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME"
+        ),
+        None,
+        MAPS,
+        ["max_pool"],
+    ),
+    "own max pool": (lambda w, x: max_pool(x, 3, 2), None, MAPS, ["max_pool"]),
+    "own max pool in jit": (lambda w, x: jax.jit(max_pool)(x), None, MAPS, ["max_pool"]),
+    "nnx.max_pool": (lambda w, x: nnx.max_pool(x, (2, 2), (2, 2)), None, MAPS, ["max_pool"]),
+    "mean": (lambda w, x: x.mean((1, 2)), None, MAPS, ["average_pool"]),
+    "average pool": (lambda w, x: mean_of_windows(x), None, MAPS, ["average_pool"]),
+    "nnx.avg_pool": (
+        lambda w, x: nnx.avg_pool(x, (2, 2), (2, 2), "SAME", count_include_pad=False),
+        None,
+        MAPS,
+        ["average_pool"],
+    ),
+    "adaptive average pool": (
+        lambda w, x: adaptive_average_pool(x, 3),
+        None,
+        MAPS,
+        ["average_pool", "average_pool"],
+    ),
+    "batch norm": (batch_norm, STATISTICS, MAPS, ["batch_norm"]),
+    "nnx.BatchNorm": (
+        lambda w, x: nnx.merge(NNX_NORM, w)(x, use_running_average=True),
+        NNX_NORM_STATE,
+        MAPS,
+        ["batch_norm"],
+    ),
+    "conv and batch norm": (
+        lambda w, x: batch_norm(w[1], convolve(x, w[0][..., :4])),
+        (KERNEL, STATISTICS),
+        MAPS,
+        ["conv", "batch_norm"],
+    ),
+    "local response norm": (
+        lambda w, x: LocalResponseNorm(k=2.0, alpha=0.3, beta=0.75)(x),
+        None,
+        MAPS,
+        ["local_response_norm"],
+    ),
+    "local response norm as a quotient": (
+        lambda w, x: (
+            x
+            / jnp.sqrt(
+                1
+                + jax.lax.reduce_window(x**2, 0.0, jax.lax.add, (1, 1, 1, 3), (1, 1, 1, 1), "SAME")
+            )
+        ),
+        None,
+        MAPS,
+        ["local_response_norm"],
+    ),
+    "sum": (lambda w, x: x[:, :4] + x[:, 4:], None, MAPS, ["add"]),
+    "difference": (lambda w, x: x[:, :4] - x[:, 4:], None, MAPS, ["add"]),
+    "sum with itself": (lambda w, x: x + x, None, MAPS, ["add"]),
+    "movements": (
+        lambda w, x: jnp.concatenate([jnp.pad(x.transpose(0, 3, 1, 2), 1)[:, ::-1]] * 2, 1),
+        None,
+        MAPS,
+        [],
+    ),
+    "scanned": (
+        lambda w, x: jax.lax.scan(lambda c, k: (convolve(c, k), None), x, w)[0],
+        jnp.stack([KERNEL[..., :4]] * 2),
+        MAPS,
+        ["conv"],
+    ),
+    "remat": (
+        lambda w, x: jax.checkpoint(lambda w, x: convolve(x, w) + BIAS)(w, x),
+        KERNEL,
+        MAPS,
+        ["conv"],
+    ),
+    "tanh": (lambda w, x: jnp.tanh(x), None, MAPS, ["tanh"]),
+    "product": (lambda w, x: x * jnp.flip(x, 1), None, MAPS, ["mul"]),
+    "attention": (lambda w, x: x @ x.T, None, FLAT, ["dot_general"]),
+}
+
+
+def gradient_rule(operation, inputs, cotangent):
+    """The plain gradient in the activations, by way of what a rule is given."""
+    free, weights = inputs[: operation.activations], inputs[operation.activations :]
+    _, pull = jax.vjp(lambda *free: operation(*free, *weights), *free)
+    return (*pull(cotangent), *(None for _ in weights))
+
+
+def everything(rule):
+    kinds = dict.fromkeys(OPERATIONS, rule)
+    return Composite(kinds, optional=frozenset(OPERATIONS), others=rule)
+
+
+@pytest.mark.parametrize(("fn", "weights", "x", "kinds"), FORMS.values(), ids=FORMS)
+def test_forms(fn, weights, x, kinds):
+    listed = list_operations(fn, weights, x)
+    assert [one.kind for one in listed] == kinds
+    assert [one.known for one in listed] == [kind in OPERATIONS for kind in kinds]
+    # A rule that is the gradient changes nothing, so that operations are what they should be.
+    ruled = with_rules(fn, everything(gradient_rule))
+    signal = jax.random.normal(jax.random.key(9), jax.eval_shape(fn, weights, x).shape)
+    out, pull = jax.vjp(lambda x: fn(weights, x), x)
+    same, ruled_pull = jax.vjp(lambda x: ruled(weights, x), x)
+    np.testing.assert_allclose(same, out, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(ruled_pull(signal)[0], pull(signal)[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["conv", "dense"])
+def test_weights_and_bias_are_what_the_layer_has(kind):
+    weight, x = (KERNEL, MAPS) if kind == "conv" else (MATRIX, FLAT)
+    multiply = convolve if kind == "conv" else jnp.matmul
+    bias = jnp.arange(float(weight.shape[-1]))
+    seen = []
+
+    def look(operation, inputs, cotangent):
+        seen.extend(inputs)
+        assert (operation.kind, operation.activations) == (kind, 1)
+        np.testing.assert_allclose(
+            operation(inputs[0], inputs[1], 0 * inputs[2]), multiply(x, weight), rtol=1e-5
+        )
+        return (inputs[0], None, None)
+
+    ruled = with_rules(lambda w, x: multiply(x, w) + bias, Composite({kind: look}))
+    relevance = jax.grad(lambda x: ruled(weight, x).sum())(x)
+    for value, expected in zip(seen, (x, weight, bias), strict=True):
+        np.testing.assert_array_equal(value, expected)
+    np.testing.assert_array_equal(relevance, x)
+
+
+def test_which_argument_is_a_weight():
+    multiply = lambda a, b: a @ b  # noqa: E731
+    negative = Composite({"dense": lambda _, inputs, g: tuple(-one for one in inputs)})
+    for argnums, expected in ((None, 1), (1, 1), (0, 0), (-2, 0)):
+        ruled = with_rules(multiply, negative, argnums=argnums)
+        got = jax.grad(lambda *both, fn=ruled: fn(*both).sum(), argnums=expected)(FLAT, MATRIX)
+        np.testing.assert_array_equal(got, -(FLAT, MATRIX)[expected])
+    with pytest.raises(RuleError, match="has a rule for 'dense', but the function has none"):
+        with_rules(multiply, negative, argnums=(0, 1))(FLAT, MATRIX)
+    with pytest.raises(RuleError, match="argnums names argument 2, but 2 are given"):
+        with_rules(multiply, negative, argnums=2)(FLAT, MATRIX)
+
+
+def chain(w, x):
+    x = tap(jax.nn.relu(convolve(x, w)), "relu1")
+    x = tap(max_pool(x), "pool1")
+    x = tap(jnp.tanh(convolve(x, w.swapaxes(2, 3))), "tanh2")
+    return x.mean((1, 2)) @ jnp.ones((4, 2))
+
+
+def test_first_layers_and_others():
+    called = []
+
+    def named(name):
+        def rule(operation, inputs, cotangent):
+            called.append((name, operation.kind))
+            return gradient_rule(operation, inputs, cotangent)
+
+        return rule
+
+    composite = Composite(
+        {"conv": named("conv"), "dense": named("dense"), "relu": named("relu")},
+        layers={"relu1": None},
+        first=(("dense", "conv"), named("first")),
+        others=named("others"),
+    )
+    jax.grad(lambda x: with_rules(chain, composite)(KERNEL, x).sum())(MAPS)
+    assert called == [
+        ("dense", "dense"),
+        ("others", "average_pool"),
+        ("others", "tanh"),
+        ("conv", "conv"),
+        ("others", "max_pool"),
+        ("first", "conv"),
+    ]
+
+
+def test_refusal_names_the_operation():
+    rules = dict.fromkeys(OPERATIONS, gradient_rule)
+    strict = Composite(rules, optional=frozenset(OPERATIONS), others="refuse")
+    with pytest.raises(RuleError, match=r"no rule for the 'tanh' that is 'tanh2': .*`others`"):
+        with_rules(chain, strict)(KERNEL, MAPS)
+    with pytest.raises(RuleError, match=r"no rule for 'exp' \(after 'a'\)"):
+        with_rules(lambda w, x: jnp.exp(tap(x, "a")) * w, strict)(1.0, MAPS)
+    # None is a rule: the gradient.
+    lenient = dataclasses.replace(strict, layers={"tanh2": None})
+    np.testing.assert_allclose(
+        jax.grad(lambda x: with_rules(chain, lenient)(KERNEL, x).sum())(MAPS),
+        jax.grad(lambda x: chain(KERNEL, x).sum())(MAPS),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_known_to_be_nonnegative():
+    seen = {}
+
+    def look(operation, inputs, cotangent):
+        seen[operation.kind, inputs[1].shape] = operation.nonnegative
+        return gradient_rule(operation, inputs, cotangent)
+
+    def fn(w, x):
+        x = jax.nn.relu(convolve(x, w[0]))
+        x = jnp.concatenate([max_pool(x), mean_of_windows(x)], -1)
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        x = convolve(LocalResponseNorm(k=1.0, alpha=0.1, beta=0.5)(x), w[1])
+        return x.mean((1, 2)) @ w[2]
+
+    weights = (KERNEL, jnp.ones((3, 3, 12, 5)), jnp.ones((5, 2)))
+    ruled = with_rules(fn, Composite({"conv": look, "dense": look}))
+    jax.grad(lambda x: ruled(weights, x).sum())(MAPS)
+    assert seen == {
+        ("conv", (3, 3, 4, 6)): False,
+        ("conv", (3, 3, 12, 5)): True,
+        ("dense", (5, 2)): False,
+    }
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_every_framework_consists_of_the_same_operations(make):
+    apply, params = make(make_weights())
+    listed = list_operations(apply, params, jax.ShapeDtypeStruct((2, 8, 8, 2), "float32"))
+    kinds = ["conv", "relu", "average_pool", "conv", "relu", "average_pool", "dense"]
+    assert [one.kind for one in listed] == kinds
+
+
+NAMES = ("alexnet", "vgg11", "vgg13_bn", "resnet34", "resnext50_32x4d", "vgg_f", "mnist")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_networks_consist_of_known_operations(name):
+    architecture = ARCHITECTURES[name]
+    blueprint, preprocess = architecture.blueprint(architecture.classes), architecture.preprocess
+    images = jax.ShapeDtypeStruct(
+        (1, preprocess.size, preprocess.size, preprocess.channels), "float32"
+    )
+    listed = list_operations(blueprint.apply, blueprint.shapes, images)
+    assert all(one.known for one in listed)
+    weights = [shape for key, shape in blueprint.shapes.items() if key.endswith("weight")]
+    linear = [one for one in listed if one.kind in ("conv", "dense")]
+    assert len(linear) == sum(len(shape.shape) > 1 for shape in weights)
+
+
+# The window, its stride, and the padding on either side of an input of 11 elements.
+STRIDED = [(3, 2, 1), (5, 3, 0), (2, 2, 0), (7, 4, 3), (3, 1, 1)]
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), STRIDED)
+@pytest.mark.parametrize("kind", ["conv", "max_pool", "average_pool"])
+def test_stride_one_against_loops(kind, size, stride, padding):
+    x = np.asarray(jax.random.normal(KEYS[0], (11,)))
+    kernel = np.asarray(jax.random.normal(KEYS[1], (size,)))
+    window = dict(window_strides=(stride,), padding=[(padding, padding)])
+    pads = ((0, 0), (padding, padding), (0, 0))
+    options = (1, size, 1), (1, stride, 1), pads
+
+    def fn(w, x):
+        x = x[None, :, None]
+        if kind == "conv":
+            numbers = ("NHC", "HIO", "NHC")
+            y = jax.lax.conv_general_dilated(
+                x, w[:, None, None], **window, dimension_numbers=numbers
+            )
+        elif kind == "max_pool":
+            y = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, *options)
+        else:
+            y = jax.lax.reduce_window(x, 0.0, jax.lax.add, *options)
+        return y[0, :, 0]
+
+    ruled = with_rules(fn, Composite({kind: stride_one}))
+    out, pull = jax.vjp(functools.partial(ruled, jnp.asarray(kernel)), jnp.asarray(x))
+    signal = np.asarray(jax.random.normal(KEYS[2], out.shape))
+    expected = np.zeros(11 + 2 * padding)
+    places = 11 + 2 * padding - size + 1  # A + 2 O - M + 1
+    padded = np.pad(x, padding, constant_values=-np.inf)  # never a maximum
+    for place in range(places):
+        given = signal[int((place + 0.5) * len(signal) / places)]
+        for offset in range(size):
+            if kind == "conv":
+                expected[place + offset] += given * kernel[offset]
+            elif kind == "average_pool":
+                expected[place + offset] += given
+        if kind == "max_pool":
+            expected[place + np.argmax(padded[place : place + size])] += given
+    if stride == 1:
+        np.testing.assert_allclose(
+            pull(signal)[0], jax.vjp(lambda x: fn(kernel, x), x)[1](signal)[0]
+        )
+    np.testing.assert_allclose(
+        pull(signal)[0], expected[padding : padding + 11], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_stride_one_goes_with_other_rules():
+    def fn(w, x):
+        return max_pool(jax.nn.relu(convolve(x, w, stride=2)))
+
+    plain = Composite({"relu": guided_relu, "conv": stride_one})
+    pooled = Composite({**plain.operations, "max_pool": stride_one, "average_pool": stride_one})
+    guided = Composite({"relu": guided_relu})
+    assert with_stride_one(guided) == plain
+    assert with_stride_one(guided, pooling=True).operations == pooled.operations
+    signals = {
+        name: jax.grad(lambda x, c=composite: with_rules(fn, c)(KERNEL, x).sum())(MAPS)
+        for name, composite in {
+            "plain": plain,
+            "pooling too": with_stride_one(guided, pooling=True),
+            "guided": guided,
+        }.items()
+    }
+    assert not np.allclose(signals["plain"], signals["guided"])
+    assert not np.allclose(signals["plain"], signals["pooling too"])
