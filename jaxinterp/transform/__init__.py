@@ -17,7 +17,11 @@ from jaxinterp.transform.errors import (
 )
 from jaxinterp.transform.list_operations import list_operations as list_operations
 from jaxinterp.transform.operations import OPERATIONS as OPERATIONS, Operation as Operation
-from jaxinterp.transform.rules import Rule as Rule, stride_one as stride_one
+from jaxinterp.transform.rules import (
+    Rule as Rule,
+    stride_one as stride_one,
+    stride_one_centred as stride_one_centred,
+)
 from jaxinterp.transform.stage import stage as stage
 from jaxinterp.transform.tail import Tail as Tail, tail as tail
 from jaxinterp.transform.tap import tap as tap

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from jaxinterp.transform.rules import Rule, deconvnet_relu, guided_relu, stride_one
+from jaxinterp.errors import nearest
+from jaxinterp.transform.errors import RuleError
+from jaxinterp.transform.rules import (
+    Rule,
+    deconvnet_relu,
+    guided_relu,
+    stride_one,
+    stride_one_centred,
+)
 
 __all__ = ["Composite", "deconvnet", "guided_backprop", "with_stride_one"]
 
@@ -42,22 +50,35 @@ guided_backprop = Composite({"relu": guided_relu})
 deconvnet = Composite({"relu": deconvnet_relu})
 
 
-def with_stride_one(composite: Composite = Composite(), *, pooling: bool = False) -> Composite:
+def with_stride_one(
+    composite: Composite = Composite(),
+    *,
+    pooling: bool = False,
+    variant: Literal["centred", "paper"] = "centred",
+) -> Composite:
     """A composite that also sends signals through strided convolutions with stride 1.
 
-    See `stride_one` (Oramas et al. 2019, section 3.3), which takes the grid out of deconvnet's and
-    guided backprop's images. The composite's own rules stay, but for "conv".
+    This takes the grid out of deconvnet's and guided backprop's images (Oramas et al. 2019, section
+    3.3; see docs/stride.md). The composite's own rules stay, but for "conv".
 
     Args:
         composite: What else applies, such as `guided_backprop`; nothing, unless given.
         pooling: Whether max and average pooling are propagated with stride 1 too. The paper's
             authors do not.
+        variant: "paper" resizes signals by nearest neighbour, which moves them by half a stride at
+            every strided layer; "centred" leaves them in their place, and points better.
+
+    Raises:
+        RuleError: An unknown variant.
 
     Example:
         >>> smooth = with_rules(apply, with_stride_one(guided_backprop))
     """
+    variants = {"centred": stride_one_centred, "paper": stride_one}
+    if variant not in variants:
+        raise RuleError(nearest(variant, variants, kind="variant"))
     pools = ("max_pool", "average_pool") if pooling else ()
-    rules = dict.fromkeys(("conv", *pools), stride_one)
+    rules = dict.fromkeys(("conv", *pools), variants[variant])
     return replace(
         composite,
         operations={**composite.operations, **rules},

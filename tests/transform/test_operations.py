@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from jaxinterp.transform import (
     RuleError,
     list_operations,
     stride_one,
+    stride_one_centred,
     tap,
     with_rules,
     with_stride_one,
@@ -372,15 +374,28 @@ def test_networks_consist_of_known_operations(name):
 
 
 # The window, its stride, and the padding on either side of an input of 11 elements.
-STRIDED = [(3, 2, 1), (5, 3, 0), (2, 2, 0), (7, 4, 3), (3, 1, 1)]
+STRIDED = [(3, 2, 1), (5, 3, 0), (2, 2, 0), (7, 4, 3), (6, 6, 0), (3, 1, 1)]
+
+
+def nearest_neighbour(signal, places, stride):
+    return [signal[int((place + 0.5) * len(signal) / places)] for place in range(places)]
+
+
+def nearest_units(signal, places, stride):
+    values = []
+    for place in range(places):
+        distances = [abs(place - stride * unit) for unit in range(len(signal))]
+        least = [s for s, d in zip(signal, distances, strict=True) if d == min(distances)]
+        values.append(sum(least) / len(least))
+    return values
 
 
 @pytest.mark.parametrize(("size", "stride", "padding"), STRIDED)
 @pytest.mark.parametrize("kind", ["conv", "max_pool", "average_pool"])
-def test_stride_one_against_loops(kind, size, stride, padding):
+@pytest.mark.parametrize("rule", [stride_one, stride_one_centred])
+def test_stride_one_against_loops(rule, kind, size, stride, padding):
     x = np.asarray(jax.random.normal(KEYS[0], (11,)))
     kernel = np.asarray(jax.random.normal(KEYS[1], (size,)))
-    window = dict(window_strides=(stride,), padding=[(padding, padding)])
     pads = ((0, 0), (padding, padding), (0, 0))
     options = (1, size, 1), (1, stride, 1), pads
 
@@ -389,54 +404,73 @@ def test_stride_one_against_loops(kind, size, stride, padding):
         if kind == "conv":
             numbers = ("NHC", "HIO", "NHC")
             y = jax.lax.conv_general_dilated(
-                x, w[:, None, None], **window, dimension_numbers=numbers
+                x, w[:, None, None], (stride,), pads[1:2], dimension_numbers=numbers
             )
         elif kind == "max_pool":
             y = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, *options)
         else:
-            y = jax.lax.reduce_window(x, 0.0, jax.lax.add, *options)
+            y = jax.lax.reduce_window(x, 0.0, jax.lax.add, *options) / size
         return y[0, :, 0]
 
-    ruled = with_rules(fn, Composite({kind: stride_one}))
-    out, pull = jax.vjp(functools.partial(ruled, jnp.asarray(kernel)), jnp.asarray(x))
-    signal = np.asarray(jax.random.normal(KEYS[2], out.shape))
-    expected = np.zeros(11 + 2 * padding)
+    ruled = with_rules(fn, Composite({kind: rule}))
+    signal = np.asarray(jax.random.normal(KEYS[2], jax.eval_shape(fn, kernel, x).shape))
+    got = jax.jit(lambda w, x: jax.vjp(functools.partial(ruled, w), x)[1](signal)[0])(kernel, x)
     places = 11 + 2 * padding - size + 1  # A + 2 O - M + 1
+    resize = nearest_neighbour if rule is stride_one else nearest_units
     padded = np.pad(x, padding, constant_values=-np.inf)  # never a maximum
-    for place in range(places):
-        given = signal[int((place + 0.5) * len(signal) / places)]
-        for offset in range(size):
-            if kind == "conv":
-                expected[place + offset] += given * kernel[offset]
-            elif kind == "average_pool":
-                expected[place + offset] += given
+    expected = np.zeros(11 + 2 * padding)
+    for place, given in enumerate(resize(signal, places, stride)):
         if kind == "max_pool":
             expected[place + np.argmax(padded[place : place + size])] += given
+        for offset in range(size if kind != "max_pool" else 0):
+            weight = kernel[offset] if kind == "conv" else 1 / size
+            expected[place + offset] += given * weight
     if stride == 1:
-        np.testing.assert_allclose(
-            pull(signal)[0], jax.vjp(lambda x: fn(kernel, x), x)[1](signal)[0]
-        )
-    np.testing.assert_allclose(
-        pull(signal)[0], expected[padding : padding + 11], rtol=1e-4, atol=1e-5
-    )
+        plain = jax.vjp(functools.partial(fn, kernel), x)[1](signal)[0]
+        np.testing.assert_allclose(got, plain, rtol=1e-6)
+    np.testing.assert_allclose(got, expected[padding : padding + 11], rtol=1e-4, atol=1e-5)
+
+
+def test_unstrided_holds_the_strided_output():
+    functions = {
+        "conv": lambda w, x: convolve(x[:, :7, :7], w, 2),  # odd, so that "SAME" pads alike
+        "max_pool": lambda w, x: max_pool(x),
+        "average_pool": lambda w, x: mean_of_windows(x),
+    }
+    for kind, fn in functions.items():
+        seen = []
+
+        def look(operation, inputs, cotangent, seen=seen):
+            every = tuple(slice(None, None, stride) for stride in operation.strides)
+            seen.append((operation(*inputs), operation.unstrided(*inputs)[every]))
+            return gradient_rule(operation, inputs, cotangent)
+
+        ruled = with_rules(fn, Composite({kind: look}))
+        jax.grad(lambda x, fn=ruled: fn(KERNEL, x).sum())(MAPS)
+        ((strided, picked),) = seen
+        np.testing.assert_allclose(strided, picked, rtol=1e-5, atol=1e-5)
 
 
 def test_stride_one_goes_with_other_rules():
     def fn(w, x):
         return max_pool(jax.nn.relu(convolve(x, w, stride=2)))
 
-    plain = Composite({"relu": guided_relu, "conv": stride_one})
-    pooled = Composite({**plain.operations, "max_pool": stride_one, "average_pool": stride_one})
     guided = Composite({"relu": guided_relu})
-    assert with_stride_one(guided) == plain
-    assert with_stride_one(guided, pooling=True).operations == pooled.operations
-    signals = {
-        name: jax.grad(lambda x, c=composite: with_rules(fn, c)(KERNEL, x).sum())(MAPS)
-        for name, composite in {
-            "plain": plain,
-            "pooling too": with_stride_one(guided, pooling=True),
-            "guided": guided,
-        }.items()
-    }
-    assert not np.allclose(signals["plain"], signals["guided"])
-    assert not np.allclose(signals["plain"], signals["pooling too"])
+    assert with_stride_one(guided).operations == {"relu": guided_relu, "conv": stride_one_centred}
+    paper = with_stride_one(guided, variant="paper", pooling=True)
+    pools = dict.fromkeys(("conv", "max_pool", "average_pool"), stride_one)
+    assert paper.operations == {"relu": guided_relu, **pools}
+    with pytest.raises(RuleError, match="There is no variant 'centered'; nearest: centred"):
+        with_stride_one(variant="centered")
+    composites = [
+        guided,
+        with_stride_one(guided),
+        with_stride_one(guided, variant="paper"),
+        with_stride_one(guided, pooling=True),
+    ]
+    signals = [
+        jax.grad(lambda x, c=composite: with_rules(fn, c)(KERNEL, x).sum())(MAPS)
+        for composite in composites
+    ]
+    for one, other in itertools.combinations(signals, 2):
+        assert not np.allclose(one, other)

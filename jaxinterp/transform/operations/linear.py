@@ -97,9 +97,15 @@ def _match(
         apply = functools.partial(_then, product, finish)
 
     strided = kind == "conv" and math.prod(linear.params["window_strides"]) > 1
-    # Behind a convolution whose output is moved before its bias, sizes are not ours to change.
-    unstrided = _unstrided(linear) if strided and len(after) <= 1 else None
-    operation = Operation(kind, apply, nonnegative=is_nonnegative(x, facts), unstrided=unstrided)
+    # Where a convolution's output is moved before its bias is added, sizes are not ours to change.
+    strided = strided and len(after) <= 1
+    operation = Operation(
+        kind,
+        apply,
+        nonnegative=is_nonnegative(x, facts),
+        unstrided=_unstrided(linear) if strided else None,
+        strides=_strides(linear) if strided else (),
+    )
     return Match(operation, inputs, (linear, *after[:-1]) if after else ())
 
 
@@ -111,6 +117,15 @@ def _then(
     *bias: jax.Array,
 ) -> jax.Array:
     return finish(product(x, weight), *bias)
+
+
+def _strides(linear: JaxprEqn) -> tuple[int, ...]:
+    """Along the axes of a convolution's output."""
+    strides = [1] * len(linear.outvars[0].aval.shape)  # type: ignore[attr-defined]
+    spatial = linear.params["dimension_numbers"].out_spec[2:]
+    for axis, stride in zip(spatial, linear.params["window_strides"], strict=True):
+        strides[axis] = stride
+    return tuple(strides)
 
 
 def _unstrided(linear: JaxprEqn) -> Callable[..., jax.Array]:

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable
 
 import jax
+import numpy as np
 from jax.extend.core import JaxprEqn, Literal
 
 from jaxinterp.transform.evaluate import as_traced, bind
 from jaxinterp.transform.facts import RESHAPING, Facts
 from jaxinterp.transform.operations.averaging import averages
+from jaxinterp.transform.operations.nonnegative import is_nonnegative
 from jaxinterp.transform.operations.operation import Match, Operation
 from jaxinterp.transform.operations.span import as_function, lone_source, operand_and_weight
 from jaxinterp.transform.operations.window import lone_window
@@ -31,7 +33,14 @@ def recognise_max_pool(equation: JaxprEqn, facts: Facts) -> Match | None:
         with as_traced(equation):
             return bind(equation, [x])[0]
 
-    return Match(Operation("max_pool", apply, unstrided=_unstrided(window)), (equation.invars[0],))
+    operation = Operation(
+        "max_pool",
+        apply,
+        nonnegative=is_nonnegative(equation.invars[0], facts),
+        unstrided=_unstrided(window),
+        strides=_strides(window),
+    )
+    return Match(operation, (equation.invars[0],))
 
 
 def recognise_average_pool(equation: JaxprEqn, facts: Facts) -> Match | None:
@@ -76,26 +85,50 @@ def _average(sums: JaxprEqn, after: tuple[JaxprEqn, ...], facts: Facts) -> Match
     x = next(atom for atom in sums.invars if facts.varies(atom))
     inputs = (x, *(atom for atom in outer if atom is not x))
     apply = as_function(equations, inputs, equations[-1].outvars[0])
-    windowed = sums.primitive.name == "reduce_window_sum" and not after
-    operation = Operation("average_pool", apply, unstrided=_unstrided(sums) if windowed else None)
+    factor = _factor(after, facts) if sums.primitive.name == "reduce_window_sum" else None
+    operation = Operation(
+        "average_pool",
+        apply,
+        nonnegative=is_nonnegative(x, facts),
+        unstrided=None if factor is None else _unstrided(sums, factor),
+        strides=() if factor is None else _strides(sums),
+    )
     return Match(operation, inputs, equations[:-1])
 
 
-def _unstrided(window: JaxprEqn) -> Callable[..., jax.Array] | None:
-    """The pooling with stride 1."""
+def _factor(after: tuple[JaxprEqn, ...], facts: Facts) -> float | None:
+    """The number that sums are multiplied by, or None if it is none."""
+    if not after:
+        return 1.0
+    scaling, *moves = after
+    operands = operand_and_weight(scaling, facts)
+    constant = None if moves or operands is None else facts.constant(operands[1])
+    if constant is None:
+        return None
+    return float(1 / constant) if scaling.primitive.name == "div" else float(constant)
+
+
+def _strides(window: JaxprEqn) -> tuple[int, ...]:
+    strides = tuple(window.params["window_strides"])
+    return strides if math.prod(strides) > 1 else ()
+
+
+def _unstrided(window: JaxprEqn, factor: float = 1.0) -> Callable[..., jax.Array] | None:
+    """The pooling with stride 1, times a factor."""
     if math.prod(window.params["window_strides"]) == 1:
         return None
     params = window.params
     reduce = {
-        "reduce_window_max": (-jax.numpy.inf, jax.lax.max),
+        "reduce_window_max": (-np.inf, jax.lax.max),
         "reduce_window_sum": (0.0, jax.lax.add),
     }
     start, combine = reduce[window.primitive.name]
 
     def apply(x: jax.Array, *_: jax.Array) -> jax.Array:
-        return jax.lax.reduce_window(
+        # A NumPy array: only if the start is known while tracing is this a maximum or a sum.
+        pooled = jax.lax.reduce_window(
             x,
-            jax.numpy.asarray(start, x.dtype),
+            np.asarray(start, x.dtype),
             combine,
             params["window_dimensions"],
             (1,) * x.ndim,
@@ -103,5 +136,6 @@ def _unstrided(window: JaxprEqn) -> Callable[..., jax.Array] | None:
             params["base_dilation"],
             params["window_dilation"],
         )
+        return pooled if factor == 1 else pooled * factor
 
     return apply
