@@ -5,7 +5,7 @@
 
 Prints, for the logit and the probability of the class that the network predicts, the completeness
 error |sum of attributions - (F(x) - F(x'))| relative to |F(x) - F(x')|: median and 95th percentile
-over the images, at several numbers of steps (Gauss-Legendre). The baseline x' is 0 in the network's
+over the images, at several numbers of steps. The baseline x' is 0 in the network's
 input, the mean colour of ImageNet (or black, --baseline black). 50 images of 224 px at 20, 50, 100
 and 300 steps take about an hour on two CPU cores; --size 112 a quarter of it. Without --images,
 scikit-image's pictures are taken; without --weights those that were fetched.
@@ -22,6 +22,7 @@ import numpy as np
 
 import jaxinterp
 from jaxinterp.attribution import Seed, integrated_gradients
+from jaxinterp.attribution.quadrature import METHODS
 from jaxinterp.data.images import PICTURES, ImagesConfig
 
 SCORES = ("logit", "probability")
@@ -55,7 +56,9 @@ def main() -> None:
     black = network.preprocess(np.zeros_like(pictures[0].pixels))
     baselines = black if arguments.baseline == "black" else 0.0
     seed = both_scores()
-    print(f"{network.name}, {len(images)} images of {config.size} px, {arguments.baseline}\n")
+    print(
+        f"{network.name}, {len(images)} images of {config.size} px, {arguments.baseline}, {arguments.method}\n"
+    )
     print("| steps | score | median | 95th percentile | largest | s |\n|" + " --- |" * 6)
     for steps in arguments.steps:
         start = time.perf_counter()
@@ -71,6 +74,7 @@ def main() -> None:
                 chosen,
                 baselines=baselines,
                 n_steps=steps,
+                method=arguments.method,
                 batch_size=arguments.batch_size,
             )
             errors.append(np.abs(result.delta / (result.score - result.baseline_score)))
@@ -90,6 +94,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, help="side in px; the network's own unless given")
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 50, 100, 300])
     parser.add_argument("--baseline", choices=("mean", "black"), default="mean")
+    parser.add_argument("--method", choices=METHODS, default="gauss_legendre")
     parser.add_argument("--batch-size", type=int, help="path points x targets at a time")
     return parser.parse_args()
 

@@ -109,7 +109,7 @@ def values_below(
     fn: Callable[[Any, jax.Array], jax.Array],
     layer: str | None,
     params: Any,
-    images: jax.Array,
+    images: jax.Array | jax.ShapeDtypeStruct,
     *,
     composite: Composite | None = None,
     layers: Iterable[str] = (),
@@ -192,7 +192,7 @@ def _check_layers(
     below: Callable[..., Any],
     layer: str,
     params: Any,
-    images: jax.Array,
+    images: jax.Array | jax.ShapeDtypeStruct,
     layers: Sequence[str],
 ) -> None:
     if not layers:

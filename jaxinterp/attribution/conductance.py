@@ -18,6 +18,7 @@ from jaxinterp.attribution.micro_batches import (
     memory_of,
 )
 from jaxinterp.attribution.paths import as_baselines, sum_of
+from jaxinterp.attribution.plans import remember
 from jaxinterp.attribution.quadrature import quadrature
 from jaxinterp.attribution.seeds import Seed, check_targets, spread_targets
 from jaxinterp.errors import UserError
@@ -109,37 +110,21 @@ def conductance(
     alphas, weights = quadrature(method, n_steps)
     if derivative == "difference":
         alphas, weights = quadrature(method, n_steps + 1)
-    below = values_below(fn, seed.layer, params, images, layers=layers)
-    check_layers(below, params, images, layers)
-    check_targets(seed, targets, jax.eval_shape(below, params, images).shape)
-
-    def estimate() -> tuple[float, float]:
-        point = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
-        found: list[tuple[float, float]] = []
-
-        def trace(params: Any) -> None:
-            found.append(memory_of(lambda points: below(params, points), point))
-
-        jax.eval_shape(trace, params)
-        one = jax.ShapeDtypeStruct((1, *point.shape), point.dtype)
-        shapes = jax.eval_shape(capture(below, layers), params, one)
-        tapped = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
-        ((kept, back),) = found
-        return kept + tapped, back + tapped
-
+    walk = (_Exact if derivative == "exact" else _Difference)(fn, seed, tuple(layers))
+    values = remember(_values, walk, params, images)
+    check_targets(seed, targets, values.shape)
     batch = choose_micro_batch(
         len(images),
         len(alphas),
         len(jax.tree.leaves(targets)[0]),
         batch_size=batch_size,
         memory=memory,
-        estimate=estimate,
+        estimate=lambda: remember(_memory, walk, params, images),
     )
     chunks = (
         in_chunks(alphas, batch.points, fill=alphas[-1]).astype(images.dtype),
         in_chunks(weights, batch.points, fill=0).astype(images.dtype),
     )
-    walk = (_Exact if derivative == "exact" else _Difference)(fn, seed, tuple(layers))
     attributions, score, baseline_score = walk_paths(
         walk, params, images, baselines, targets, chunks, batch
     )
@@ -152,7 +137,7 @@ def conductance(
 def check_layers(
     fn: Callable[[Any, jax.Array], jax.Array],
     params: Any,
-    images: jax.Array,
+    images: jax.Array | jax.ShapeDtypeStruct,
     layers: Sequence[str],
 ) -> None:
     """Raises a UserError unless there are layers whose values begin with the images' axis."""
@@ -165,6 +150,30 @@ def check_layers(
                 f"Layer {name!r} has, for one image, values of shape {list(value.shape)}; they "
                 "must begin with the images' axis."
             )
+
+
+def _values(walk: _Conductance, params: Any, images: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """The shape of the values of the seed's layer, after the layers have been checked."""
+    below = values_below(walk.fn, walk.seed.layer, params, images, layers=walk.layers)
+    check_layers(below, params, images, walk.layers)
+    return jax.eval_shape(below, params, images)
+
+
+def _memory(walk: _Conductance, params: Any, images: jax.ShapeDtypeStruct) -> tuple[float, float]:
+    """The bytes of one more point, as `memory_of`, and of what is tapped there."""
+    one = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
+    below = values_below(walk.fn, walk.seed.layer, params, one)
+    found: list[tuple[float, float]] = []
+
+    def trace(params: Any) -> None:
+        point = jax.ShapeDtypeStruct(one.shape[1:], one.dtype)
+        found.append(memory_of(lambda points: below(params, points), point))
+
+    jax.eval_shape(trace, params)
+    shapes = jax.eval_shape(capture(below, walk.layers), params, one)
+    tapped = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
+    ((kept, back),) = found
+    return kept + tapped, back + tapped
 
 
 class _Fixed(NamedTuple):

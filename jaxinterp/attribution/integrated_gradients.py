@@ -68,8 +68,9 @@ def integrated_gradients(
             own).
         baselines: Where the lines begin: a number, or an array that broadcasts to the images.
         n_steps: The number of points on a line, at least 1.
-        method: "gauss_legendre", or one of Captum's Riemann sums "riemann_left",
-            "riemann_right", "riemann_middle", "riemann_trapezoid".
+        method: "gauss_legendre", "gauss_legendre_squared" (closer points near the baseline), or one
+            of Captum's Riemann sums "riemann_left", "riemann_right", "riemann_middle",
+            "riemann_trapezoid".
         batch_size: How many (image, step, target) are sent back at a time. Unless given, as many as
             fit into `memory` by an estimate: what reverse mode keeps for a point, and three
             values of the size of the largest for each target.

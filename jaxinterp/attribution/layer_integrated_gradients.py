@@ -13,6 +13,7 @@ from jaxinterp.attribution.backward import as_images, values_below
 from jaxinterp.attribution.conductance import LayerAttributions, check_layers, conductance
 from jaxinterp.attribution.micro_batches import MEMORY
 from jaxinterp.attribution.paths import Forward, Integrals, as_baselines, integrate
+from jaxinterp.attribution.plans import remember
 from jaxinterp.attribution.seeds import Seed, spread_targets
 from jaxinterp.errors import UserError
 from jaxinterp.transform import capture, tail
@@ -98,8 +99,7 @@ def layer_integrated_gradients(
     baselines = as_baselines(baselines, images)
     targets = spread_targets(targets, len(images))
     layers = list(layers)
-    below = values_below(fn, seed.layer, params, images, layers=layers)
-    check_layers(below, params, images, layers)
+    remember(_check, (fn, seed.layer, tuple(layers)), params, images)
 
     def of_layer(name: str) -> Integrals:
         return integrate(
@@ -122,6 +122,16 @@ def layer_integrated_gradients(
         found[layers[0]].score,
         {name: integrals.baseline_score for name, integrals in found.items()},
     )
+
+
+def _check(
+    key: tuple[Callable[[Any, jax.Array], jax.Array], str | None, tuple[str, ...]],
+    params: Any,
+    images: jax.ShapeDtypeStruct,
+) -> None:
+    fn, seed_layer, layers = key
+    below = values_below(fn, seed_layer, params, images, layers=layers)
+    check_layers(below, params, images, layers)
 
 
 @dataclass(frozen=True)

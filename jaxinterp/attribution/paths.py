@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxinterp.attribution.loops import walk_paths
 from jaxinterp.attribution.micro_batches import choose_micro_batch, in_chunks, memory_of
+from jaxinterp.attribution.plans import remember
 from jaxinterp.attribution.quadrature import quadrature
 from jaxinterp.attribution.seeds import Seed, check_targets
 from jaxinterp.errors import UserError
@@ -106,21 +107,8 @@ def integrate(
     alphas, weights = quadrature(method, n_steps)
     image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
 
-    def sizes(params: Any, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-        end, _ = line.ends(params, image, image)
-        return end, line.forward(params, image)(end[None])
-
-    end, values = jax.eval_shape(sizes, params, image)
+    end, values = remember(_sizes, line, params, image)
     check_targets(seed, targets, values.shape)
-
-    def estimate() -> tuple[float, float]:
-        found: list[tuple[float, float]] = []
-
-        def trace(params: Any, image: jax.Array) -> None:
-            found.append(memory_of(line.forward(params, image), end))
-
-        jax.eval_shape(trace, params, image)
-        return found[0]
 
     batch = choose_micro_batch(
         len(images),
@@ -128,7 +116,7 @@ def integrate(
         len(jax.tree.leaves(targets)[0]),
         batch_size=batch_size,
         memory=memory,
-        estimate=estimate,
+        estimate=lambda: remember(_memory, line, params, image),
     )
     chunks = (
         in_chunks(alphas, batch.points, fill=alphas[-1]).astype(end.dtype),
@@ -139,6 +127,30 @@ def integrate(
     )
     delta = sum_of(attributions) - (score - baseline_score)
     return Integrals(attributions, delta, score, baseline_score)
+
+
+def _sizes(
+    line: Line, params: Any, image: jax.ShapeDtypeStruct
+) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """The shapes of a line's end and of what the function is there, [1, ...]."""
+
+    def trace(params: Any, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+        end, _ = line.ends(params, image, image)
+        return end, line.forward(params, image)(end[None])
+
+    return jax.eval_shape(trace, params, image)
+
+
+def _memory(line: Line, params: Any, image: jax.ShapeDtypeStruct) -> tuple[float, float]:
+    """The bytes of one more point: see `memory_of`."""
+    end, _ = remember(_sizes, line, params, image)
+    found: list[tuple[float, float]] = []
+
+    def trace(params: Any, image: jax.Array) -> None:
+        found.append(memory_of(line.forward(params, image), end))
+
+    jax.eval_shape(trace, params, image)
+    return found[0]
 
 
 def weighted_gradient(

@@ -20,6 +20,7 @@ from jaxinterp.attribution.micro_batches import (
     memory_of,
 )
 from jaxinterp.attribution.paths import weighted_gradient
+from jaxinterp.attribution.plans import remember
 from jaxinterp.attribution.seeds import Seed, check_targets, spread_targets
 from jaxinterp.errors import UserError
 from jaxinterp.transform import Composite
@@ -81,26 +82,15 @@ def smooth_grad(
     images = as_images(images)
     targets = spread_targets(targets, len(images))
     walk = _Samples(fn, seed, composite)
-    point = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
-    values = jax.eval_shape(walk.forward, params, images)
+    values = remember(_values, walk, params, images)
     check_targets(seed, targets, values.shape)
-
-    def estimate() -> tuple[float, float]:
-        found: list[tuple[float, float]] = []
-
-        def trace(params: Any) -> None:
-            found.append(memory_of(lambda points: walk.forward(params, points), point))
-
-        jax.eval_shape(trace, params)
-        return found[0]
-
     batch = choose_micro_batch(
         len(images),
         n_samples,
         len(jax.tree.leaves(targets)[0]),
         batch_size=batch_size,
         memory=memory,
-        estimate=estimate,
+        estimate=lambda: remember(_memory, walk, params, images),
     )
     numbers = np.arange(n_samples, dtype=np.int32)
     weights = np.full(n_samples, 1 / n_samples)
@@ -114,6 +104,22 @@ def smooth_grad(
     )
     mean = walk_paths(walk, params, images, noise, targets, chunks, batch)
     return mean * images if times_input else mean
+
+
+def _values(walk: _Samples, params: Any, images: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    return jax.eval_shape(walk.forward, params, images)
+
+
+def _memory(walk: _Samples, params: Any, images: jax.ShapeDtypeStruct) -> tuple[float, float]:
+    """The bytes of one more sample: see `memory_of`."""
+    point = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
+    found: list[tuple[float, float]] = []
+
+    def trace(params: Any) -> None:
+        found.append(memory_of(lambda points: walk.forward(params, points), point))
+
+    jax.eval_shape(trace, params)
+    return found[0]
 
 
 class _Noise(NamedTuple):

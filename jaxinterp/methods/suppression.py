@@ -30,7 +30,8 @@ from jaxinterp.losses.suppression import (
     suppression_reference,
     suppression_terms,
 )
-from jaxinterp.metrics import map_similarity, mse_rest, mse_selected, similarity_name
+from jaxinterp.methods.kernel_measures import kernel_measures
+from jaxinterp.metrics import similarity_name
 from jaxinterp.models.network import Network
 from jaxinterp.optimize import Lanes, LaneStatus, Objective, find_recipe, minimise
 from jaxinterp.transform import capture
@@ -187,7 +188,7 @@ class Suppressor:
         maps = layer_maps(network, layer)
         self._maps = jax.jit(maps)
         self._reference = jax.jit(suppression_reference)
-        self._measures = jax.jit(_measures)
+        self._measures = jax.jit(kernel_measures)
         self._search = Lanes(
             suppression_objective(
                 network,
@@ -273,23 +274,6 @@ class Suppressor:
             similarity=similarity_name(*before.shape[1:3]),
             trace=trace.transpose(1, 0, 2)[:jobs],
         )
-
-
-def _measures(before: Array, after: Array, blank: Array, kernel: Array) -> dict[str, Array]:
-    """Measures of a batch of jobs; maps [jobs, h, w, kernels], kernel [jobs]."""
-
-    def selected(maps: Array) -> Array:
-        return jnp.take_along_axis(maps, kernel[:, None, None, None], axis=-1)[..., 0]
-
-    return {
-        "peak": jnp.abs(selected(before)).max((-2, -1)),
-        "similarity": map_similarity(selected(before), selected(after))[1],
-        "similarity_blank": map_similarity(selected(before), selected(blank))[1],
-        "mse_selected": mse_selected(after, before, kernel),
-        "mse_rest": mse_rest(after, kernel),
-        "mse_rest_original": mse_rest(before, kernel),
-        "mse_rest_blank": mse_rest(blank, kernel),
-    }
 
 
 def interpret(

@@ -33,22 +33,26 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class KernelChoice:
-    """Kernels chosen by a rule; give exactly one of `random` and `most_active`.
+    """Kernels chosen by a rule; give exactly one of the three numbers.
 
     Attributes:
       random: so many, drawn without replacement.
       seed: of the draw.
       most_active: those with the largest mean activation over the run's images.
+      random_active: so many, drawn among those that are not silent on most of the run's images.
     """
 
     random: int | None = None
     seed: int = 0
     most_active: int | None = None
+    random_active: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.random is None) == (self.most_active is None):
-            raise ValueError("choose kernels by either `random` or `most_active`")
-        if (self.random or self.most_active or 0) < 1:
+        numbers = (self.random, self.most_active, self.random_active)
+        given = [number for number in numbers if number is not None]
+        if len(given) != 1:
+            raise ValueError("choose kernels by one of `random`, `most_active`, `random_active`")
+        if given[0] < 1:
             raise ValueError("the number of kernels must be at least 1")
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from jaxinterp.models.network import Network
 from jaxinterp.sweep.config import KernelChoice, LayerConfig, RunConfig
 
 __all__ = [
+    "HasLayers",
     "Job",
     "batches",
     "choose_kernels",
@@ -26,6 +28,13 @@ __all__ = [
     "needs_activity",
     "resolve_layers",
 ]
+
+
+class HasLayers(Protocol):
+    """A config with `[[layers]]`, of whatever method."""
+
+    @property
+    def layers(self) -> tuple[LayerConfig, ...]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +56,7 @@ class Job:
     id: str
 
 
-def resolve_layers(config: RunConfig, network: Network) -> list[Layer]:
+def resolve_layers(config: HasLayers, network: Network) -> list[Layer]:
     """The layers of a run, in its order.
 
     Raises:
@@ -63,7 +72,10 @@ def resolve_layers(config: RunConfig, network: Network) -> list[Layer]:
 
 
 def choose_kernels(
-    choice: str | Sequence[int] | KernelChoice, layer: Layer, activity: np.ndarray | None
+    choice: str | Sequence[int] | KernelChoice,
+    layer: Layer,
+    activity: np.ndarray | None,
+    active_share: np.ndarray | None = None,
 ) -> list[int]:
     """The kernels of a layer that a config asks for, in order and without repetition.
 
@@ -71,12 +83,15 @@ def choose_kernels(
       choice: as in `LayerConfig.kernels`.
       layer: whose they are.
       activity: mean activation of each kernel over the images, [kernels]; needed by `most_active`.
+      active_share: share of the images on which each kernel is not silent, in [0, 1], [kernels];
+        needed by `random_active`.
 
     Raises:
-      UserError: a kernel out of range, or text that is no list of ranges.
+      UserError: a kernel out of range, text that is no list of ranges, or fewer active kernels
+        than asked for.
     """
     if isinstance(choice, KernelChoice):
-        wanted = choice.random or choice.most_active or 0
+        wanted = choice.random or choice.most_active or choice.random_active or 0
         if wanted > layer.channels:
             raise UserError(
                 f"{wanted} kernels are asked of {layer.name}, which has {layer.channels}."
@@ -84,6 +99,10 @@ def choose_kernels(
         if choice.random is not None:
             drawn = np.random.default_rng(choice.seed).permutation(layer.channels)[:wanted]
             return sorted(drawn.tolist())
+        if choice.random_active is not None:
+            if active_share is None:
+                raise ValueError("random_active needs the shares of images with activity")
+            return _draw_active(choice.random_active, choice.seed, layer, active_share)
         if activity is None:
             raise ValueError("most_active needs the kernels' activity")
         return np.argsort(-activity, kind="stable")[:wanted].tolist()
@@ -99,6 +118,16 @@ def choose_kernels(
     if not kernels:
         raise UserError(f"No kernels are chosen in {layer.name}.")
     return list(dict.fromkeys(kernels))
+
+
+def _draw_active(wanted: int, seed: int, layer: Layer, active_share: np.ndarray) -> list[int]:
+    active = np.flatnonzero(active_share > 0.5)
+    if wanted > len(active):
+        raise UserError(
+            f"{wanted} active kernels are asked of {layer.name}, but only {len(active)} of its "
+            f"{layer.channels} answer to more than half of the images."
+        )
+    return sorted(np.random.default_rng(seed).permutation(active)[:wanted].tolist())
 
 
 def _parse_ranges(text: str, layer: Layer) -> list[int]:
@@ -171,4 +200,5 @@ def image_digest(image: NamedImage) -> str:
 
 def needs_activity(layer: LayerConfig) -> bool:
     """Whether choosing the layer's kernels needs their activity on the images."""
-    return isinstance(layer.kernels, KernelChoice) and layer.kernels.most_active is not None
+    choice = layer.kernels
+    return isinstance(choice, KernelChoice) and choice.random is None

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from jaxinterp import __version__
 from jaxinterp.data.images import NamedImage, load_images
-from jaxinterp.errors import UserError
-from jaxinterp.methods.suppression import TRACE_TERMS, Suppression, Suppressor, layer_maps
-from jaxinterp.models.layer_table import Layer
-from jaxinterp.models.network import Network
+from jaxinterp.methods.suppression import TRACE_TERMS, Suppression, Suppressor
 from jaxinterp.optimize import find_recipe
 from jaxinterp.sweep.config import RunConfig
-from jaxinterp.sweep.plan import (
-    Job,
-    batches,
-    choose_kernels,
-    image_digest,
-    make_plan,
-    needs_activity,
-    resolve_layers,
-)
+from jaxinterp.sweep.manifest import check_image_size, choose_all_kernels, new_manifest, recorded
+from jaxinterp.sweep.plan import Job, batches, make_plan, resolve_layers
 from jaxinterp.sweep.store import RunFolder
 from jaxinterp.sweep.summary import layer_table_rows, write_summary
 from jaxinterp.weights.load import load
@@ -95,13 +80,18 @@ def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
     config = _resolve(config)
     network = load(config.model.name, weights=config.model.weights, classes=config.model.classes)
     layers = resolve_layers(config, network)
-    _check_size(config, network)
+    check_image_size(network, config.images.size)
     images, skipped = load_images(config.images)
     for file in skipped:
         listener.note(f"left out {file.path}: {file.reason}")
     images = [image.with_channels(network.preprocess.channels) for image in images]
     folder = RunFolder(config)
-    kernels = _record_manifest(folder, config, network, layers, images)
+    manifest = recorded(folder, network, images)
+    if manifest is None:
+        kernels = choose_all_kernels(network, layers, config.layers, images, config.lanes)
+        manifest = new_manifest(network, images, kernels)
+        folder.write_manifest(manifest)
+    kernels = manifest["kernels"]
     jobs = make_plan(config, network, images, kernels)
     suppressors = {
         layer.name: Suppressor(
@@ -174,95 +164,8 @@ def _resolve(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, suppression=settings)
 
 
-def _check_size(config: RunConfig, network: Network) -> None:
-    side = config.images.size
-    image = jax.ShapeDtypeStruct((1, side, side, network.preprocess.channels), np.float32)
-    try:
-        jax.eval_shape(network.apply, network.params, image)
-    except ValueError as error:
-        raise UserError(
-            f"Images of {side} px (images.size) do not fit {network.name}: {error}."
-        ) from None
-
-
 def _progress(listener: Listener, jobs: int) -> Callable[[int, int], None]:
     return lambda done, total: listener.advanced(jobs * done / total)
-
-
-def _record_manifest(
-    folder: RunFolder,
-    config: RunConfig,
-    network: Network,
-    layers: Sequence[Layer],
-    images: Sequence[NamedImage],
-) -> dict[str, list[int]]:
-    """Records what the run stands on, and returns the kernels of each layer.
-
-    The kernels chosen are recorded: on another machine, rounding could order equally active ones
-    otherwise.
-    """
-    recorded = folder.manifest
-    digests = {image.name: image_digest(image) for image in images}
-    if recorded is not None:
-        if recorded["weights_sha256"] != network.weights_sha256:
-            raise UserError(
-                f"The weights of {network.name!r} are not those that {folder.path} was made with "
-                f"({network.weights_sha256[:12]} instead of {recorded['weights_sha256'][:12]}): "
-                "give another `output`."
-            )
-        # In this order: it decides which job a stored array belongs to.
-        if list(recorded["images"].items()) != list(digests.items()):
-            raise UserError(
-                f"The images are not those that {folder.path} was made with "
-                f"({_difference(recorded['images'], digests)}): give another `output`."
-            )
-        return recorded["kernels"]
-    kernels = {}
-    for layer, wanted in zip(layers, config.layers, strict=True):
-        activity = None
-        if needs_activity(wanted):
-            activity = _activity(network, layer, images, config.lanes)
-        kernels[layer.name] = choose_kernels(wanted.kernels, layer, activity)
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "dm-pix")
-    folder.write_manifest(
-        {
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": {
-                "jaxinterp": __version__,
-                "python": platform.python_version(),
-                **{package: version(package) for package in packages},
-            },
-            "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-            "model": network.name,
-            "weights_sha256": network.weights_sha256,
-            "images": digests,
-            "kernels": kernels,
-        }
-    )
-    return kernels
-
-
-def _activity(
-    network: Network, layer: Layer, images: Sequence[NamedImage], lanes: int
-) -> np.ndarray:
-    """Mean activation of each kernel over all images and positions, [kernels]."""
-    maps = layer_maps(network, layer.name)
-    means = jax.jit(lambda params, inputs: maps(params, inputs).mean((1, 2)))
-    total = np.zeros(layer.channels)
-    for start in range(0, len(images), lanes):
-        pixels = np.stack([image.pixels for image in images[start : start + lanes]])
-        total += np.asarray(means(network.params, network.preprocess(pixels))).sum(0)
-    return total / len(images)
-
-
-def _difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    kinds = {
-        "missing": [name for name in old if name not in new],
-        "new": [name for name in new if name not in old],
-        "changed": [name for name in old if name in new and old[name] != new[name]],
-    }
-    parts = [f"{kind}: {', '.join(names[:4])}" for kind, names in kinds.items() if names]
-    return "; ".join(parts) or "another order"
 
 
 def _record(

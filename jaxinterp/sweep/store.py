@@ -19,7 +19,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -28,13 +28,32 @@ import tensorstore as ts
 
 from jaxinterp.config import build, read_toml, to_dict, to_toml
 from jaxinterp.errors import UserError
-from jaxinterp.sweep.config import RunConfig
-from jaxinterp.sweep.plan import Job
 
 __all__ = ["RunFolder", "write_atomically"]
 
-_FREE_KEYS = ("output", "title", "report")
+_FREE_KEYS = ("output", "title", "report", "figures")
 """Keys that change nothing in the results, so that they may differ when a run is resumed."""
+
+
+class RunKeys(Protocol):
+    """A run's config, of whatever method: a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def output(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+
+
+class PlannedJob(Protocol):
+    """A job as the store knows it: its place in the arrays and its content hash."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def id(self) -> str: ...
+
 
 _WITHOUT_RESULTS = frozenset(("config.toml", ".config.toml.partial", "journal"))
 """What a folder holds before its manifest is written."""
@@ -50,7 +69,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 class RunFolder:
     """Opens a run folder, or makes a new one."""
 
-    def __init__(self, config: RunConfig, *, process: int = 0) -> None:
+    def __init__(self, config: RunKeys, *, process: int = 0) -> None:
         """Claims `config.output` for this config.
 
         Raises:
@@ -142,7 +161,7 @@ class RunFolder:
                 raise OSError(number, os.strerror(number), str(self.path)) from None
 
     def finished(
-        self, jobs: Sequence[Job], arrays: Mapping[str, ts.TensorStore]
+        self, jobs: Sequence[PlannedJob], arrays: Mapping[str, ts.TensorStore]
     ) -> dict[int, dict[str, Any]]:
         """Records of finished jobs by their index.
 
@@ -195,9 +214,15 @@ class RunFolder:
         return path
 
 
-def _compare(recorded: Path, config: RunConfig) -> None:
+def _compare(recorded: Path, config: RunKeys) -> None:
     """Refuses a config that would give other results than the recorded one."""
-    old = _flatten(to_dict(build(RunConfig, read_toml(recorded))))
+    content = read_toml(recorded)
+    if content.get("method") != config.method:
+        raise UserError(
+            f"{recorded.parent} holds a run of another method ({content.get('method')!r} there, "
+            f"{config.method!r} here): give another `output`."
+        )
+    old = _flatten(to_dict(build(type(config), content)))
     new = _flatten(to_dict(config))
     differences = [
         f"{key} is {old.get(key, 'absent')!r} there and {new.get(key, 'absent')!r} here"

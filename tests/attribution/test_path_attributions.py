@@ -38,11 +38,13 @@ def total(attributions):
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 5])
-def test_gauss_legendre_is_exact_for_polynomials(n_steps):
-    points, weights = quadrature("gauss_legendre", n_steps)
-    for degree in range(2 * n_steps):
+@pytest.mark.parametrize(("method", "factor"), [("", 2), ("_squared", 1)])
+def test_gauss_legendre_is_exact_for_polynomials(method, factor, n_steps):
+    points, weights = quadrature(f"gauss_legendre{method}", n_steps)
+    degrees = factor * n_steps
+    for degree in range(degrees):
         assert weights @ points**degree == pytest.approx(1 / (degree + 1))
-    assert weights @ points ** (2 * n_steps) != pytest.approx(1 / (2 * n_steps + 1))
+    assert weights @ points**degrees != pytest.approx(1 / (degrees + 1))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -55,7 +57,7 @@ def test_methods_integrate_and_reach_their_ends(method):
     assert (points[0] == 0, points[-1] == 1) == reached.get(method, (0, 0))
 
 
-@pytest.mark.parametrize("method", METHODS[:4])
+@pytest.mark.parametrize("method", METHODS[:-1])
 @pytest.mark.parametrize("baselines", [0.0, 0.5, IMAGES[::-1, :1]], ids=["zero", "grey", "array"])
 def test_a_linear_network_is_attributed_exactly_with_one_step(method, baselines):
     found = integrated_gradients(
