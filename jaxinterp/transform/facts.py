@@ -88,6 +88,24 @@ class Facts:
         """Whether a value depends on the images."""
         return not isinstance(atom, Literal) and atom in self._varying
 
+    @cached_property
+    def _given(self) -> set[Var]:
+        given = {*self._body.jaxpr.invars, *self._body.jaxpr.constvars}
+        for equation in self._body.jaxpr.eqns:
+            atoms = equation.invars
+            if any(not isinstance(atom, Literal) and atom in given for atom in atoms):
+                given.update(equation.outvars)
+        return given
+
+    def is_made_up(self, atom: Atom) -> bool:
+        """Whether a value depends on no input and no array that the function closes over."""
+        return isinstance(atom, Literal) or atom not in self._given
+
+    @cached_property
+    def nonnegative(self) -> dict[Var, bool]:
+        """What `is_nonnegative` found out of the variables of this body."""
+        return {}
+
     def array(self, atom: Atom) -> Any:
         """The array that a value is whatever the inputs, if the function closes over it, or None.
 

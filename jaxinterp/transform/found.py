@@ -11,7 +11,7 @@ from jaxinterp.transform.facts import RESHAPING, Facts
 from jaxinterp.transform.operations import OPERATIONS, Match, Operation
 from jaxinterp.transform.program import Body, bodies
 from jaxinterp.transform.sites import find_sites
-from jaxinterp.transform.walk import CUSTOM, Level, Path, walk
+from jaxinterp.transform.walk import CUSTOM, OPENED, Level, Path, walk
 
 __all__ = ["Found", "find_operations"]
 
@@ -96,13 +96,14 @@ def _layers(level: Level, equation: JaxprEqn, labels: dict[Path, str]) -> tuple[
 def _acts(equation: JaxprEqn, facts: Facts) -> bool:
     """Whether an equation does more to values of the images than move them."""
     name = equation.primitive.name
-    if name in _MOVING or len(equation.outvars) != 1 or (bodies(equation) and name not in CUSTOM):
+    opened = bodies(equation) and name in OPENED - CUSTOM
+    if name in _MOVING or opened:
         return False
     if not any(facts.varies(atom) and _is_floating(atom) for atom in equation.invars):
         return False
     if name == "select_n" and not facts.varies(equation.invars[0]):
         return False
-    return _is_floating(equation.outvars[0])
+    return any(map(_is_floating, equation.outvars))
 
 
 def _anything(equation: JaxprEqn, facts: Facts) -> Match:

@@ -25,8 +25,6 @@ def inline(program: Program) -> Program:
         return name not in CUSTOM
 
     walk(program.body, visit)
-    if not calls:
-        return program
     rewrite = Rewrite(opened=frozenset(calls))
     needed = [True] * len(program.body.jaxpr.outvars)
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxinterp.transform.errors import RuleError
 from jaxinterp.transform.operations.operation import Operation
 
 __all__ = [
@@ -103,6 +104,11 @@ def _unstrided_gradient(
 ) -> tuple[jax.Array | None, ...]:
     x, *weights = inputs
     apply = operation.apply
+    if operation.strides and operation.unstrided is None:
+        raise RuleError(
+            f"cannot propagate a strided {operation.kind!r} with stride 1: its output is reshaped, "
+            "or divided by counts that vary, within the operation"
+        )
     if operation.unstrided is not None:
         apply = operation.unstrided
         cotangent = resize(cotangent, jax.eval_shape(apply, *inputs).shape)

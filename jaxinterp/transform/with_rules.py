@@ -134,6 +134,11 @@ def _assign(composite: Composite, body: Body, varying: Sequence[bool]) -> list[t
 
 def _other(composite: Composite, found: Found) -> Rule | None:
     """The rule for an operation of a kind that the composite does not list."""
+    if composite.others is not None and len(found.equation.outvars) != 1:
+        raise RuleError(
+            f"there can be no rule for {found.description}, which has several outputs; let the "
+            "composite's `others` be None to keep its gradient"
+        )
     if composite.others != "refuse":
         return composite.others  # type: ignore[return-value]
     raise RuleError(

@@ -63,6 +63,16 @@ def batch_norm(w, x):
     return (x - w["mean"]) * (w["scale"] / jnp.sqrt(w["variance"] + 1e-5)) + w["shift"]
 
 
+@jax.custom_vjp
+def sine_and_cosine(x):
+    return jnp.sin(x), jnp.cos(x)
+
+
+sine_and_cosine.defvjp(
+    lambda x: (sine_and_cosine(x), x),
+    lambda x, g: (jnp.cos(x) * g[0] - jnp.sin(x) * g[1],),
+)
+
 STATISTICS = {
     "mean": jnp.arange(4.0),
     "variance": jnp.arange(1.0, 5.0),
@@ -185,6 +195,44 @@ FORMS = {
         MAPS,
         ["local_response_norm"],
     ),
+    "sum of squares outside its own window": (
+        lambda w, x: (
+            x
+            / jnp.sqrt(
+                1
+                + jax.lax.reduce_window(
+                    x**2, 0.0, jax.lax.add, (1, 1, 1, 3), (1,) * 4, ((0, 0),) * 3 + ((-1, 3),)
+                )
+            )
+        ),
+        None,
+        MAPS,
+        ["integer_pow", "average_pool", "batch_norm", "sqrt", "div"],
+    ),
+    "resizing": (
+        lambda w, x: convolve(jax.image.resize(x, (2, 16, 16, 4), "bilinear"), w),
+        KERNEL,
+        MAPS,
+        ["average_pool", "average_pool", "conv"],
+    ),
+    "dead code": (
+        lambda w, x: (jnp.tanh(convolve(x, w)), convolve(x, w))[1],
+        KERNEL,
+        MAPS,
+        ["conv"],
+    ),
+    "relu of weights": (
+        lambda w, x: convolve(x, jax.nn.relu(w)) + jnp.maximum(w[0, 0, 0], 0),
+        KERNEL,
+        MAPS,
+        ["conv"],
+    ),
+    "two outputs": (
+        lambda w, x: sine_and_cosine(x)[0],
+        None,
+        MAPS,
+        ["custom_vjp_call"],
+    ),
     "sum": (lambda w, x: x[:, :4] + x[:, 4:], None, MAPS, ["add"]),
     "difference": (lambda w, x: x[:, :4] - x[:, 4:], None, MAPS, ["add"]),
     "sum with itself": (lambda w, x: x + x, None, MAPS, ["add"]),
@@ -230,7 +278,12 @@ def test_forms(fn, weights, x, kinds):
     assert [one.kind for one in listed] == kinds
     assert [one.known for one in listed] == [kind in OPERATIONS for kind in kinds]
     # A rule that is the gradient changes nothing, so that operations are what they should be.
-    ruled = with_rules(fn, everything(gradient_rule))
+    rules = everything(gradient_rule)
+    if "custom_vjp_call" in kinds:
+        with pytest.raises(RuleError, match="no rule for 'custom_vjp_call', which has several"):
+            with_rules(fn, rules)(weights, x)
+        rules = dataclasses.replace(rules, others=None)
+    ruled = with_rules(fn, rules)
     signal = jax.random.normal(jax.random.key(9), jax.eval_shape(fn, weights, x).shape)
     out, pull = jax.vjp(lambda x: fn(weights, x), x)
     same, ruled_pull = jax.vjp(lambda x: ruled(weights, x), x)
@@ -260,6 +313,28 @@ def test_weights_and_bias_are_what_the_layer_has(kind):
     np.testing.assert_array_equal(relevance, x)
 
 
+@pytest.mark.parametrize("bias", [0.5, np.float32(0.5)], ids=["literal", "closed over"])
+def test_a_number_may_be_a_bias(bias):
+    seen = []
+
+    def look(operation, inputs, cotangent):
+        seen.extend(inputs)
+        return gradient_rule(operation, inputs, cotangent)
+
+    ruled = with_rules(lambda w, x: x @ w + bias, Composite({"dense": look}))
+    jax.grad(lambda x: ruled(MATRIX, x).sum())(FLAT)
+    np.testing.assert_array_equal(seen[2], 0.5)
+
+
+def test_recognition_takes_no_exponential_time():
+    def fn(w, x):
+        for _ in range(60):
+            x = x + x[:, ::-1]
+        return convolve(x, w)
+
+    assert len(list_operations(fn, KERNEL, MAPS)) == 61
+
+
 def test_which_argument_is_a_weight():
     multiply = lambda a, b: a @ b  # noqa: E731
     negative = Composite({"dense": lambda _, inputs, g: tuple(-one for one in inputs)})
@@ -277,7 +352,7 @@ def chain(w, x):
     x = tap(jax.nn.relu(convolve(x, w)), "relu1")
     x = tap(max_pool(x), "pool1")
     x = tap(jnp.tanh(convolve(x, w.swapaxes(2, 3))), "tanh2")
-    return x.mean((1, 2)) @ jnp.ones((4, 2))
+    return x.mean((1, 2)) @ w[0, 0, :, :2]
 
 
 def test_first_layers_and_others():
@@ -449,6 +524,36 @@ def test_unstrided_holds_the_strided_output():
         jax.grad(lambda x, fn=ruled: fn(KERNEL, x).sum())(MAPS)
         ((strided, picked),) = seen
         np.testing.assert_allclose(strided, picked, rtol=1e-5, atol=1e-5)
+
+
+def squeezed(w, x):
+    """A strided convolution whose output is moved before its bias is added, as in Equinox."""
+
+    def one(x):
+        y = jax.lax.conv_general_dilated(
+            x.transpose(2, 0, 1)[None], w.transpose(3, 2, 0, 1), (2, 2), "SAME"
+        )
+        return y[0] + BIAS[:, None, None]
+
+    return jax.vmap(one)(x)
+
+
+def test_stride_one_reaches_a_convolution_behind_movements():
+    composite = with_stride_one()
+    for fn in (squeezed, lambda w, x: convolve(x, w, 2).astype("bfloat16") + BIAS):
+        plain, smooth = (
+            jax.grad(lambda x, fn=fn: (fn(KERNEL, x) ** 2).sum().astype("float32"))(MAPS)
+            for fn in (fn, with_rules(fn, composite))
+        )
+        assert not np.allclose(plain, smooth)
+    moved, direct = (
+        jax.grad(lambda x, fn=fn: with_rules(fn, composite)(KERNEL, x).sum())(MAPS)
+        for fn in (squeezed, lambda w, x: convolve(x, w, 2) + BIAS)
+    )
+    np.testing.assert_allclose(moved, direct, rtol=1e-4, atol=1e-5)
+    flat = with_rules(lambda w, x: convolve(x, w, 2).reshape(2, 16, 6) + BIAS, composite)
+    with pytest.raises(RuleError, match="cannot propagate a strided 'conv' with stride 1"):
+        jax.grad(lambda x: flat(KERNEL, x).sum())(MAPS)
 
 
 def test_stride_one_goes_with_other_rules():

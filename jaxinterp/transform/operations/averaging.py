@@ -1,4 +1,4 @@
-"""Average pooling in the form of a product with a constant matrix."""
+"""Average pooling and resizing in the form of a product with a constant matrix."""
 
 import numpy as np
 from jax.extend.core import JaxprEqn
@@ -10,10 +10,15 @@ __all__ = ["averages"]
 
 
 def averages(equation: JaxprEqn, facts: Facts) -> bool:
-    """Whether a matrix product takes averages: its matrix is constant and its rows sum to 1."""
+    """Whether a matrix product takes averages: its matrix is constant and its rows sum to 1.
+
+    Or the matrix is made of no array at all, as that of `jax.image.resize` is: no layer's weight.
+    """
     operands = operand_and_weight(equation, facts)
     if operands is None:
         return False
+    if facts.is_made_up(operands[1]):
+        return True
     matrix = facts.array(operands[1])
     if matrix is None or not np.issubdtype(matrix.dtype, np.floating):
         return False

@@ -7,11 +7,12 @@ import math
 from collections.abc import Callable
 
 import jax
-from jax.extend.core import JaxprEqn, Literal
+from jax.extend.core import JaxprEqn
 
 from jaxinterp.transform.evaluate import as_traced, bind
 from jaxinterp.transform.facts import RESHAPING, Facts
 from jaxinterp.transform.operations.averaging import averages
+from jaxinterp.transform.operations.movements import movements
 from jaxinterp.transform.operations.nonnegative import is_nonnegative
 from jaxinterp.transform.operations.operation import Match, Operation
 from jaxinterp.transform.operations.span import (
@@ -83,7 +84,7 @@ def _match(
     swapped = linear.invars[0] is not x
     inputs: tuple[Atom, ...] = (x, weight)
     root, reshaping = (None, ()) if bias is None else weight_root(bias, facts)
-    if root is not None and not isinstance(root, Literal):
+    if root is not None:
         inputs = (x, weight, root)
 
     def product(x: jax.Array, weight: jax.Array) -> jax.Array:
@@ -97,14 +98,18 @@ def _match(
         apply = functools.partial(_then, product, finish)
 
     strided = kind == "conv" and math.prod(linear.params["window_strides"]) > 1
-    # Where a convolution's output is moved before its bias is added, sizes are not ours to change.
-    strided = strided and len(after) <= 1
+    unstrided, strides = None, ()
+    if strided:
+        moved = movements(after[:-1], _strides(linear))
+        # Where sizes are not ours to change, it is known that there are strides, and no more.
+        strides = _strides(linear) if moved is None else moved.strides
+        unstrided = None if moved is None else _unstrided(linear, moved.apply)
     operation = Operation(
         kind,
         apply,
         nonnegative=is_nonnegative(x, facts),
-        unstrided=_unstrided(linear) if strided else None,
-        strides=_strides(linear) if strided else (),
+        unstrided=unstrided,
+        strides=strides,
     )
     return Match(operation, inputs, (linear, *after[:-1]) if after else ())
 
@@ -128,8 +133,10 @@ def _strides(linear: JaxprEqn) -> tuple[int, ...]:
     return tuple(strides)
 
 
-def _unstrided(linear: JaxprEqn) -> Callable[..., jax.Array]:
-    """The convolution with stride 1. Its bias, which no signal meets, is left out."""
+def _unstrided(
+    linear: JaxprEqn, move: Callable[[jax.Array], jax.Array]
+) -> Callable[..., jax.Array]:
+    """The convolution with stride 1, moved. Its bias, which no signal meets, is left out."""
     kept = (
         *("padding", "lhs_dilation", "rhs_dilation", "dimension_numbers"),
         *("feature_group_count", "precision", "preferred_element_type"),
@@ -138,6 +145,6 @@ def _unstrided(linear: JaxprEqn) -> Callable[..., jax.Array]:
     strides = (1,) * len(linear.params["window_strides"])
 
     def apply(x: jax.Array, weight: jax.Array, *bias: jax.Array) -> jax.Array:
-        return jax.lax.conv_general_dilated(x, weight, strides, **params)
+        return move(jax.lax.conv_general_dilated(x, weight, strides, **params))
 
     return apply

@@ -5,15 +5,29 @@ from __future__ import annotations
 import jax
 from jax.extend.core import JaxprEqn, Literal
 
-from jaxinterp.transform.facts import RESHAPING, Facts
+from jaxinterp.transform.facts import Facts
 from jaxinterp.transform.operations.operation import Match, Operation
 from jaxinterp.transform.operations.span import as_function, lone_source
 from jaxinterp.transform.program import Atom
 
 __all__ = ["recognise_local_response_norm"]
 
-_ELEMENTWISE = RESHAPING | {
-    *("add", "add_any", "mul", "div", "pow", "integer_pow", "exp", "log", "neg", "rsqrt", "sqrt"),
+_ELEMENTWISE = {
+    *(
+        "convert_element_type",
+        "copy",
+        "add",
+        "add_any",
+        "mul",
+        "div",
+        "pow",
+        "integer_pow",
+        "exp",
+        "log",
+        "neg",
+        "rsqrt",
+        "sqrt",
+    ),
     "max",
 }
 
@@ -51,12 +65,20 @@ def _energy_chain(
             return None
         chain.append(source)
         source = lone_source(varying[0], facts)
-    if source is None:
+    if source is None or not _is_centred(source):
         return None
     square = _lone_square(source.invars[0], facts)
     if square is None or any(atom is not x for atom in square.invars):
         return None
     return square, source, chain[::-1]
+
+
+def _is_centred(window: JaxprEqn) -> bool:
+    """Whether every element lies in its own window."""
+    params = window.params
+    same_shape = window.outvars[0].aval.shape == window.invars[0].aval.shape  # type: ignore[attr-defined]
+    sizes = zip(params["window_dimensions"], params["padding"], strict=True)
+    return same_shape and all(0 <= low < size for size, (low, _) in sizes)
 
 
 def _lone_square(atom: Atom, facts: Facts) -> JaxprEqn | None:

@@ -25,6 +25,12 @@ def is_nonnegative(atom: Atom, facts: Facts) -> bool:
     if isinstance(atom, Literal) or not facts.varies(atom):
         constant = facts.constant(atom)
         return constant is not None and bool(constant >= 0)
+    if atom not in facts.nonnegative:
+        facts.nonnegative[atom] = _comes_nonnegative(atom, facts)
+    return facts.nonnegative[atom]
+
+
+def _comes_nonnegative(atom: Atom, facts: Facts) -> bool:
     equation = facts.definition(atom)
     if equation is None:
         return False
@@ -45,5 +51,7 @@ def is_nonnegative(atom: Atom, facts: Facts) -> bool:
     if name in ("square", "integer_pow"):
         return equation.params.get("y", 2) % 2 == 0 or is_nonnegative(operands[0], facts)
     if name == "dot_general" and averages(equation, facts):
+        if facts.is_made_up(next(one for one in operands if not facts.varies(one))):
+            return False  # bicubic resizing has negative weights
         return is_nonnegative(next(one for one in operands if facts.varies(one)), facts)
     return lone_window(equation) is not None and is_nonnegative(operands[0], facts)

@@ -26,10 +26,10 @@ class Operation:
         nonnegative: Whether the first activation is known not to be negative, because of where it
             comes from (a ReLU, perhaps pooled).
         unstrided: For a convolution or pooling that moves by more than one element: the same with
-            stride 1 and without bias. Otherwise None. Its output at `strides * u` is the
-            operation's (less the bias) at u.
-        strides: Then the strides along the axes of the output, 1 along those that are not strided.
-            Otherwise empty.
+            stride 1 and without bias. Its output at `strides * u` is the
+            operation's (less the bias) at u. Otherwise, and where that cannot be told, None.
+        strides: The strides along the axes of the output, 1 along those that are not strided; empty
+            if there are none.
         energy: For "local_response_norm": the windowed sum of squares over channels, linear in
             x^2. Otherwise None.
         multiplier: Likewise: the factor, elementwise in the energy;

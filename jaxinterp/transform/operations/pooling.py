@@ -91,7 +91,7 @@ def _average(sums: JaxprEqn, after: tuple[JaxprEqn, ...], facts: Facts) -> Match
         apply,
         nonnegative=is_nonnegative(x, facts),
         unstrided=None if factor is None else _unstrided(sums, factor),
-        strides=() if factor is None else _strides(sums),
+        strides=_strides(sums),
     )
     return Match(operation, inputs, equations[:-1])
 
@@ -109,7 +109,7 @@ def _factor(after: tuple[JaxprEqn, ...], facts: Facts) -> float | None:
 
 
 def _strides(window: JaxprEqn) -> tuple[int, ...]:
-    strides = tuple(window.params["window_strides"])
+    strides = tuple(window.params.get("window_strides", ()))
     return strides if math.prod(strides) > 1 else ()
 
 

@@ -17,6 +17,8 @@ SCALING = RESHAPING | {"div", "mul"}
 def recognise_relu(equation: JaxprEqn, facts: Facts) -> Match | None:
     """`jax.nn.relu`, `maximum(x, 0)`, `clip(x, 0)`, `where(x > 0, x, 0)` and `x * (x > 0)`."""
     name = equation.primitive.name
+    if not any(map(facts.varies, equation.outvars)):
+        return None
     if name in ("select_n", "mul"):
         return _gated(equation, facts)
     if name == "custom_jvp_call":

@@ -21,14 +21,22 @@ def as_function(
     """The function that some equations, in their order, compute from `inputs`."""
 
     def apply(*values: Any) -> jax.Array:
-        known = dict(zip(inputs, values, strict=True))
+        # By identity: a number that is written into an equation may be an input, too.
+        known = {id(atom): value for atom, value in zip(inputs, values, strict=True)}
         for equation in equations:
-            operands = [a.val if isinstance(a, Literal) else known[a] for a in equation.invars]
+            operands = [_read(atom, known) for atom in equation.invars]
             with as_traced(equation):
-                known.update(zip(equation.outvars, bind(equation, operands), strict=True))
-        return known[output]
+                results = bind(equation, operands)
+            known.update(zip(map(id, equation.outvars), results, strict=True))
+        return known[id(output)]
 
     return apply
+
+
+def _read(atom: Atom, known: dict[int, Any]) -> Any:
+    if isinstance(atom, Literal) and id(atom) not in known:
+        return atom.val
+    return known[id(atom)]
 
 
 def operand_and_weight(equation: JaxprEqn, facts: Facts) -> tuple[Atom, Atom] | None:
