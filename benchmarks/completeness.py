@@ -56,9 +56,8 @@ def main() -> None:
     black = network.preprocess(np.zeros_like(pictures[0].pixels))
     baselines = black if arguments.baseline == "black" else 0.0
     seed = both_scores()
-    print(
-        f"{network.name}, {len(images)} images of {config.size} px, {arguments.baseline}, {arguments.method}\n"
-    )
+    options = f"{config.size} px, baseline {arguments.baseline}, {arguments.method}"
+    print(f"{network.name}, {len(images)} images of {options}\n")
     print("| steps | score | median | 95th percentile | largest | s |\n|" + " --- |" * 6)
     for steps in arguments.steps:
         start = time.perf_counter()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxinterp.attribution.parts import as_layers, values_below, with_deltas, zero_deltas
 from jaxinterp.attribution.seeds import Seed, check_targets, spread_targets
 from jaxinterp.errors import UserError
-from jaxinterp.transform import Composite, capture, edit, taps, with_rules
+from jaxinterp.transform import Composite
 
 __all__ = ["Backward", "backward"]
 
@@ -77,7 +77,7 @@ def backward(
     """
     if start not in ("gradient", "relevance"):
         raise UserError(f'start must be "gradient" or "relevance", not {start!r}.')
-    images = as_images(images)
+    images, layers = as_images(images), as_layers(layers)
     targets = spread_targets(targets, len(images))
     below = values_below(fn, seed.layer, params, images, composite=composite, layers=layers)
     added = with_deltas(below, layers)
@@ -87,7 +87,7 @@ def backward(
         zero_deltas(below, layers, params, images),
         has_aux=True,
     )
-    check_targets(seed, targets, values.shape)
+    check_targets(seed, targets, values.shape, images=len(images))
     begin = seed.gradient if start == "gradient" else seed.start
     scores, signals = begin(values, targets)
     at_images, at_layers = jax.vmap(pull)(signals)
@@ -95,109 +95,15 @@ def backward(
 
 
 def as_images(images: Any) -> jax.Array:
-    """The images as an array; a UserError if they are not floating-point numbers."""
+    """The images as an array; a UserError if they are not several, or not floating-point."""
     images = jnp.asarray(images)
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise UserError(
             f"Images must be floating-point numbers, as the network's preprocessing makes them, "
             f"not {images.dtype}."
         )
+    if images.ndim < 2:
+        raise UserError(
+            f"Images have a first axis that counts them; these have the shape {list(images.shape)}."
+        )
     return images
-
-
-def values_below(
-    fn: Callable[[Any, jax.Array], jax.Array],
-    layer: str | None,
-    params: Any,
-    images: jax.Array | jax.ShapeDtypeStruct,
-    *,
-    composite: Composite | None = None,
-    layers: Iterable[str] = (),
-) -> Callable[[Any, jax.Array], jax.Array]:
-    """The part of a function that computes the value of one tap, with a composite's rules.
-
-    Args:
-        fn: The network.
-        layer: The tap, or None for the function's output.
-        params: Example parameters.
-        images: Example images.
-        composite: Backward rules; checked against all of `fn`, applied to the part.
-        layers: Taps that must lie in the part.
-
-    Returns:
-        `below(params, images) -> values`.
-
-    Raises:
-        UserError: One of `layers` is tapped, but not in this part.
-        UnknownTapError: It is not tapped at all, or `layer` is not.
-    """
-    if layer is None:
-        return fn if composite is None else with_rules(fn, composite)
-    captured = capture(fn, [layer])
-
-    def below(params: Any, images: jax.Array, /) -> jax.Array:
-        return captured(params, images)[layer]
-
-    _check_layers(fn, below, layer, params, images, list(layers))
-    if composite is None:
-        return below
-    # What lies above the layer is the composite's business only as far as it shows that the
-    # composite was meant for this function.
-    jax.eval_shape(with_rules(fn, dataclasses.replace(composite, others=None)), params, images)
-    known = taps(below, params, images)
-    part = dataclasses.replace(
-        composite,
-        layers={name: rule for name, rule in composite.layers.items() if name in known},
-        optional=composite.optional | frozenset(composite.operations),
-    )
-    return with_rules(below, part)
-
-
-def with_deltas(
-    fn: Callable[[Any, jax.Array], jax.Array], layers: Sequence[str]
-) -> Callable[[Any, jax.Array, dict[str, jax.Array]], tuple[jax.Array, dict[str, jax.Array]]]:
-    """A function whose derivative in `deltas[name]` at zero is that in the tapped value.
-
-    Returns:
-        `added(params, images, deltas) -> (values of fn, tapped values)`.
-    """
-
-    def added(
-        params: Any, images: jax.Array, deltas: dict[str, jax.Array]
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        def adding(delta: jax.Array) -> Callable[..., jax.Array]:
-            # In a scan an edit also gets the number of the step.
-            return lambda value, *steps: value + (delta[steps] if steps else delta)
-
-        if not layers:
-            return fn(params, images), {}
-        edited = edit(fn, {name: adding(deltas[name]) for name in layers})
-        return capture(edited, layers, with_output=True)(params, images)
-
-    return added
-
-
-def zero_deltas(
-    fn: Callable[[Any, jax.Array], jax.Array], layers: Sequence[str], params: Any, images: Any
-) -> dict[str, jax.Array]:
-    """Zeros of the shapes of tapped values; the images may be a `jax.ShapeDtypeStruct`."""
-    if not layers:
-        return {}
-    shapes = jax.eval_shape(capture(fn, layers), params, images)
-    return {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
-
-
-def _check_layers(
-    fn: Callable[..., Any],
-    below: Callable[..., Any],
-    layer: str,
-    params: Any,
-    images: jax.Array | jax.ShapeDtypeStruct,
-    layers: Sequence[str],
-) -> None:
-    if not layers:
-        return
-    reached, known = taps(below, params, images), taps(fn, params, images)
-    for name in layers:
-        if name in known and name not in reached:
-            raise UserError(f"The seed's layer {layer!r} does not depend on layer {name!r}.")

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxinterp.attribution.backward import as_images, values_below, with_deltas, zero_deltas
+from jaxinterp.attribution.backward import as_images
 from jaxinterp.attribution.loops import walk_paths
 from jaxinterp.attribution.micro_batches import (
     MEMORY,
@@ -17,12 +17,18 @@ from jaxinterp.attribution.micro_batches import (
     in_chunks,
     memory_of,
 )
-from jaxinterp.attribution.paths import as_baselines, sum_of
+from jaxinterp.attribution.parts import (
+    Part,
+    as_layers,
+    values_below,
+    with_deltas,
+    zero_deltas,
+)
+from jaxinterp.attribution.paths import accumulator, as_baselines, line_points, sum_of
 from jaxinterp.attribution.plans import remember
 from jaxinterp.attribution.quadrature import quadrature
 from jaxinterp.attribution.seeds import Seed, check_targets, spread_targets
 from jaxinterp.errors import UserError
-from jaxinterp.transform import capture
 
 __all__ = ["LayerAttributions", "conductance"]
 
@@ -106,13 +112,13 @@ def conductance(
     images = as_images(images)
     baselines = as_baselines(baselines, images)
     targets = spread_targets(targets, len(images))
-    layers = list(layers)
+    layers = as_layers(layers)
     alphas, weights = quadrature(method, n_steps)
     if derivative == "difference":
         alphas, weights = quadrature(method, n_steps + 1)
     walk = (_Exact if derivative == "exact" else _Difference)(fn, seed, tuple(layers))
-    values = remember(_values, walk, params, images)
-    check_targets(seed, targets, values.shape)
+    values, dtypes = remember(_values, walk, params, images)
+    check_targets(seed, targets, values.shape, images=len(images))
     batch = choose_micro_batch(
         len(images),
         len(alphas),
@@ -122,8 +128,8 @@ def conductance(
         estimate=lambda: remember(_memory, walk, params, images),
     )
     chunks = (
-        in_chunks(alphas, batch.points, fill=alphas[-1]).astype(images.dtype),
-        in_chunks(weights, batch.points, fill=0).astype(images.dtype),
+        in_chunks(alphas, batch.points, fill=alphas[-1]).astype(accumulator(images.dtype)),
+        in_chunks(weights, batch.points, fill=0).astype(accumulator(images.dtype)),
     )
     attributions, score, baseline_score = walk_paths(
         walk, params, images, baselines, targets, chunks, batch
@@ -131,32 +137,42 @@ def conductance(
     change = score - baseline_score
     delta = {name: sum_of(value) - change for name, value in attributions.items()}
     baseline_scores = {name: baseline_score for name in layers}
+    attributions = {name: value.astype(dtypes[name]) for name, value in attributions.items()}
     return LayerAttributions(attributions, delta, score, baseline_scores)
 
 
 def check_layers(
-    fn: Callable[[Any, jax.Array], jax.Array],
+    part: Part,
     params: Any,
     images: jax.Array | jax.ShapeDtypeStruct,
     layers: Sequence[str],
-) -> None:
-    """Raises a UserError unless there are layers whose values begin with the images' axis."""
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """The layers' values for one image.
+
+    Raises:
+        UserError: There are none, or one's values do not begin with the images' axis.
+    """
     if not layers:
         raise UserError("Name at least one layer.")
     one = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
-    for name, value in jax.eval_shape(capture(fn, layers), params, one).items():
+    values = jax.eval_shape(part.capture(layers), params, one)
+    for name, value in values.items():
         if value.shape[:1] != (1,):
             raise UserError(
                 f"Layer {name!r} has, for one image, values of shape {list(value.shape)}; they "
                 "must begin with the images' axis."
             )
+    return values
 
 
-def _values(walk: _Conductance, params: Any, images: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """The shape of the values of the seed's layer, after the layers have been checked."""
+def _values(
+    walk: _Conductance, params: Any, images: jax.ShapeDtypeStruct
+) -> tuple[jax.ShapeDtypeStruct, dict[str, Any]]:
+    """The shape of the values of the seed's layer, and the dtypes of the layers, all checked."""
     below = values_below(walk.fn, walk.seed.layer, params, images, layers=walk.layers)
-    check_layers(below, params, images, walk.layers)
-    return jax.eval_shape(below, params, images)
+    layers = check_layers(below, params, images, walk.layers)
+    dtypes = {name: value.dtype for name, value in layers.items()}
+    return jax.eval_shape(below, params, images), dtypes
 
 
 def _memory(walk: _Conductance, params: Any, images: jax.ShapeDtypeStruct) -> tuple[float, float]:
@@ -170,7 +186,7 @@ def _memory(walk: _Conductance, params: Any, images: jax.ShapeDtypeStruct) -> tu
         found.append(memory_of(lambda points: below(params, points), point))
 
     jax.eval_shape(trace, params)
-    shapes = jax.eval_shape(capture(below, walk.layers), params, one)
+    shapes = jax.eval_shape(below.capture(walk.layers), params, one)
     tapped = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
     ((kept, back),) = found
     return kept + tapped, back + tapped
@@ -182,12 +198,16 @@ class _Fixed(NamedTuple):
     targets: Any
 
     def points(self, alphas: jax.Array) -> jax.Array:
-        spread = alphas.reshape(-1, *[1] * self.image.ndim)
-        return self.baseline + spread * (self.image - self.baseline)
+        return line_points(self.baseline, self.image, alphas)
 
 
 Chunk = tuple[jax.Array, jax.Array]
 """Points on the line, from 0 to 1, and their weights."""
+
+
+def _sum_of_products(gradients: jax.Array, derivatives: jax.Array) -> jax.Array:
+    dtype = accumulator(gradients.dtype)
+    return (gradients.astype(dtype) * derivatives.astype(dtype)).sum(0)
 
 
 @dataclass(frozen=True)
@@ -198,8 +218,8 @@ class _Conductance:
     seed: Seed
     layers: tuple[str, ...]
 
-    def below(self, params: Any, images: jax.Array) -> Callable[[Any, jax.Array], jax.Array]:
-        return values_below(self.fn, self.seed.layer, params, images)
+    def below(self, params: Any, images: jax.Array) -> Part:
+        return values_below(self.fn, self.seed.layer, params, images, layers=self.layers)
 
     def zeros(self, params: Any, points: jax.Array) -> Taps:
         return zero_deltas(self.below(params, points), self.layers, params, points)
@@ -215,7 +235,7 @@ class _Conductance:
         count = len(jax.tree.leaves(targets)[0])
         shapes = self.zeros(params, image[None])
         return {
-            name: jnp.zeros((count, *zeros.shape[1:]), zeros.dtype)
+            name: jnp.zeros((count, *zeros.shape[1:]), accumulator(zeros.dtype))
             for name, zeros in shapes.items()
         }
 
@@ -249,7 +269,7 @@ class _Exact(_Conductance):
 
         def back(target: Any) -> Taps:
             _, gradients = pull((spread * self.cotangent(values, target), zeros))
-            return jax.tree.map(lambda one, other: (one * other).sum(0), gradients, derivatives)
+            return jax.tree.map(_sum_of_products, gradients, derivatives)
 
         return jax.tree.map(jnp.add, total, jax.vmap(back)(fixed.targets))
 
@@ -284,7 +304,11 @@ class _Difference(_Conductance):
     ) -> tuple[_Fixed, _Sums]:
         empty = self.empty(params, image, targets)
         values = {name: zeros[0] for name, zeros in self.zeros(params, image[None]).items()}
-        return _Fixed(image, baseline, targets), _Sums(empty, jax.tree.map(jnp.copy, empty), values)
+        none = {
+            name: jnp.zeros((len(empty[name]), *value.shape), value.dtype)
+            for name, value in values.items()
+        }
+        return _Fixed(image, baseline, targets), _Sums(empty, none, values)
 
     def step(self, params: Any, fixed: _Fixed, total: _Sums, chunk: Chunk) -> _Sums:
         points = fixed.points(chunk[0])
@@ -299,8 +323,8 @@ class _Difference(_Conductance):
             after = {}
             for name, gradient in gradients.items():
                 value = tapped[name]
-                waiting = last[name] * (value[0] - total.values[name])
-                inner = (gradient[:-1] * (value[1:] - value[:-1])).sum(0)
+                waiting = _sum_of_products(last[name][None], value[:1] - total.values[name])
+                inner = _sum_of_products(gradient[:-1], value[1:] - value[:-1])
                 after[name] = before[name] + waiting + inner
             return after, {name: gradient[-1] for name, gradient in gradients.items()}
 

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxinterp.attribution.backward import as_images, values_below, with_deltas, zero_deltas
+from jaxinterp.attribution.backward import as_images
+from jaxinterp.attribution.parts import values_below, with_deltas, zero_deltas
 from jaxinterp.attribution.seeds import Seed, check_targets, spread_targets
 from jaxinterp.errors import UserError
 
@@ -66,7 +67,7 @@ def grad_cam(
     values, pull, tapped = jax.vjp(
         lambda deltas: added(params, images, deltas), deltas, has_aux=True
     )
-    check_targets(seed, targets, values.shape)
+    check_targets(seed, targets, values.shape, images=len(images))
     maps = jnp.moveaxis(tapped[layer], channel_axis, -1)
 
     def of_one(target: Any) -> jax.Array:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxinterp.attribution.backward import as_images, values_below
+from jaxinterp.attribution.backward import as_images
 from jaxinterp.attribution.micro_batches import MEMORY
+from jaxinterp.attribution.parts import values_below
 from jaxinterp.attribution.paths import Forward, as_baselines, integrate
 from jaxinterp.attribution.seeds import Seed, spread_targets
 
@@ -57,7 +58,8 @@ def integrated_gradients(
     result) on that of images and targets.
 
     On CPUs it is faster called as it is than under `jax.jit`: see `loops.walk_paths`. What it
-    compiles is kept for the next call with the same `fn` and seed.
+    compiles is kept for the next call with the same `fn` and seed, unless `fn` closes over arrays
+    or objects that may change.
 
     Args:
         fn: The network, `fn(params, images) -> outputs`, for any number of images.

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxinterp.attribution.backward import as_images, values_below
+from jaxinterp.attribution.backward import as_images
 from jaxinterp.attribution.conductance import LayerAttributions, check_layers, conductance
 from jaxinterp.attribution.micro_batches import MEMORY
+from jaxinterp.attribution.parts import as_layers, values_below
 from jaxinterp.attribution.paths import Forward, Integrals, as_baselines, integrate
 from jaxinterp.attribution.plans import remember
 from jaxinterp.attribution.seeds import Seed, spread_targets
@@ -98,7 +99,7 @@ def layer_integrated_gradients(
     images = as_images(images)
     baselines = as_baselines(baselines, images)
     targets = spread_targets(targets, len(images))
-    layers = list(layers)
+    layers = as_layers(layers)
     remember(_check, (fn, seed.layer, tuple(layers)), params, images)
 
     def of_layer(name: str) -> Integrals:
@@ -150,8 +151,8 @@ class _LineInLayer:
         return start, end
 
     def forward(self, params: Any, image: jax.Array) -> Forward:
-        below = values_below(self.fn, self.seed_layer, params, image[None])
-        above = tail(below, self.layer, params, image[None])
+        below = values_below(self.fn, self.seed_layer, params, image[None], layers=[self.layer])
+        above = tail(below.compute, below.name(self.layer), params, image[None])
         # The tail belongs to one image: what skips around the layer is computed once for all points
         # (and not at all if nothing does).
         return jax.vmap(lambda point: above.fn(point[None])[0])

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from jaxinterp.attribution.fingerprints import Fingerprinted
 from jaxinterp.attribution.micro_batches import MicroBatch
 
 __all__ = ["Walk", "walk_paths"]
@@ -21,7 +22,7 @@ Tree = Any
 class Walk(Protocol):
     """What is done along the path of one image, for a group of targets.
 
-    Walks that compare equal must do the same: what was compiled for one serves the other.
+    What was compiled for one serves another of the same fingerprint.
     """
 
     def begin(
@@ -143,12 +144,11 @@ class _Programs:
         self.loop: Callable[..., Tree] = jax.jit(functools.partial(_loop, walk, at_once))
 
 
-_cached = functools.lru_cache(maxsize=64)(_Programs)
+@functools.lru_cache(maxsize=8)
+def _cached(known: Fingerprinted[Walk], at_once: int) -> _Programs:
+    return _Programs(known.value, at_once)
 
 
 def _compiled(walk: Walk, at_once: int) -> _Programs:
-    try:
-        hash(walk)
-    except TypeError:  # it holds a function, or rules, that cannot be told apart from others
-        return _Programs(walk, at_once)
-    return _cached(walk, at_once)
+    known = Fingerprinted.of(walk)
+    return _Programs(walk, at_once) if known is None else _cached(known, at_once)

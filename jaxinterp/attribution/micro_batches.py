@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,14 @@ import numpy as np
 
 from jaxinterp.errors import UserError
 
-__all__ = ["MEMORY", "MicroBatch", "choose_micro_batch", "in_chunks", "memory_of"]
+__all__ = [
+    "MEMORY",
+    "MicroBatch",
+    "choose_micro_batch",
+    "in_chunks",
+    "memory_of",
+    "whole_number",
+]
 
 MEMORY = 2**30
 """Bytes that a micro-batch may take unless told otherwise: a gibibyte."""
@@ -55,9 +63,12 @@ def memory_of(
         parts = jax.tree.leaves(jax.eval_shape(lambda points: jax.vjp(forward, points), shape))
         return np.array([part.size * part.dtype.itemsize for part in parts])
 
-    growth = kept(2) - kept(1)
+    one, two = kept(1), kept(2)
     own = math.prod(point.shape) * jnp.dtype(point.dtype).itemsize
-    return float(growth.sum() + own), float(3 * max(growth.max(initial=0), own))
+    growth = float(two.sum() - one.sum())
+    # Of one point other values may be kept than of two. No value then is larger than all together.
+    largest = float((two - one).max(initial=0)) if len(one) == len(two) else growth
+    return growth + own, 3 * max(largest, own)
 
 
 def choose_micro_batch(
@@ -84,8 +95,10 @@ def choose_micro_batch(
         The micro-batch, never empty.
 
     Raises:
-        UserError: `batch_size` or `memory` is less than 1.
+        UserError: `batch_size` or `memory` is less than 1, or there are no images.
     """
+    if images < 1:
+        raise UserError("There are no images to attribute to: give at least one.")
     if batch_size is None:
         if memory < 1:
             raise UserError(f"memory must be at least 1 byte, not {memory}.")
@@ -93,6 +106,7 @@ def choose_micro_batch(
         at_once = min(targets, max(1, int((memory - kept) // back)))
         points = max(1, int(memory // (kept + at_once * back)))
     else:
+        batch_size = whole_number("batch_size", batch_size)
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1, not {batch_size}.")
         at_once = min(targets, batch_size)
@@ -103,6 +117,14 @@ def choose_micro_batch(
     # The largest of the upper half of the sizes that leave the fewest places of the last one empty.
     sizes = range(points, points // 2, -1)
     return MicroBatch(1, min(sizes, key=lambda size: -(-steps // size) * size), at_once)
+
+
+def whole_number(name: str, value: int) -> int:
+    """The value of an argument that counts something; a UserError unless it is a whole number."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UserError(f"{name} must be a whole number, not {value!r}.") from None
 
 
 def in_chunks(values: np.ndarray, size: int, *, fill: float) -> np.ndarray:

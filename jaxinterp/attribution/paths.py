@@ -17,7 +17,16 @@ from jaxinterp.attribution.quadrature import quadrature
 from jaxinterp.attribution.seeds import Seed, check_targets
 from jaxinterp.errors import UserError
 
-__all__ = ["Integrals", "Line", "as_baselines", "integrate", "sum_of", "weighted_gradient"]
+__all__ = [
+    "Integrals",
+    "Line",
+    "accumulator",
+    "as_baselines",
+    "integrate",
+    "line_points",
+    "sum_of",
+    "weighted_gradient",
+]
 
 Forward = Callable[[jax.Array], jax.Array]
 """A function of points [p, ...] to the values of the seed's layer, [p, ...]."""
@@ -68,9 +77,21 @@ def as_baselines(baselines: Any, images: jax.Array) -> jax.Array:
     return jnp.broadcast_to(baselines, images.shape)
 
 
+def accumulator(dtype: Any) -> Any:
+    """The dtype that sums of values of a dtype are kept in: float32 or, for float64, that."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
 def sum_of(attributions: jax.Array) -> jax.Array:
     """Sums [t, n, ...] to [t, n]."""
-    return attributions.sum(tuple(range(2, attributions.ndim)))
+    axes = tuple(range(2, attributions.ndim))
+    return attributions.sum(axes, dtype=accumulator(attributions.dtype))
+
+
+def line_points(start: jax.Array, end: jax.Array, alphas: jax.Array) -> jax.Array:
+    """Points [p, ...], of the ends' dtype, on the line between two values [...]; alphas are [p]."""
+    spread = alphas.reshape(-1, *[1] * start.ndim)
+    return (start + spread * (end - start)).astype(start.dtype)
 
 
 def integrate(
@@ -108,7 +129,7 @@ def integrate(
     image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
 
     end, values = remember(_sizes, line, params, image)
-    check_targets(seed, targets, values.shape)
+    check_targets(seed, targets, values.shape, images=1)
 
     batch = choose_micro_batch(
         len(images),
@@ -119,14 +140,14 @@ def integrate(
         estimate=lambda: remember(_memory, line, params, image),
     )
     chunks = (
-        in_chunks(alphas, batch.points, fill=alphas[-1]).astype(end.dtype),
+        in_chunks(alphas, batch.points, fill=alphas[-1]).astype(accumulator(end.dtype)),
         in_chunks(weights, batch.points, fill=0).astype(values.dtype),
     )
     attributions, score, baseline_score = walk_paths(
         _Integration(line, seed), params, images, baselines, targets, chunks, batch
     )
     delta = sum_of(attributions) - (score - baseline_score)
-    return Integrals(attributions, delta, score, baseline_score)
+    return Integrals(attributions.astype(end.dtype), delta, score, baseline_score)
 
 
 def _sizes(
@@ -166,7 +187,7 @@ def weighted_gradient(
         targets: A pytree of int arrays [t].
 
     Returns:
-        [t, ...].
+        [t, ...], of the dtype `accumulator` says.
     """
     values, pull = jax.vjp(forward, points)
     # Pulling back is linear, and the seed's values are mostly fewer than the points'.
@@ -176,7 +197,7 @@ def weighted_gradient(
         everywhere = jax.tree.map(lambda one: jnp.broadcast_to(one, weights.shape), target)
         _, cotangent = seed.gradient_of_one(values, everywhere)
         (gradient,) = pull(spread * cotangent)
-        return gradient.sum(0)
+        return gradient.sum(0, dtype=accumulator(gradient.dtype))
 
     return jax.vmap(back)(targets)
 
@@ -200,15 +221,16 @@ class _Integration:
     ) -> tuple[_Fixed, jax.Array]:
         start, end = self.line.ends(params, image, baseline)
         count = len(jax.tree.leaves(targets)[0])
-        return _Fixed(image, start, end, targets), jnp.zeros((count, *end.shape), end.dtype)
+        return _Fixed(image, start, end, targets), jnp.zeros(
+            (count, *end.shape), accumulator(end.dtype)
+        )
 
     def step(
         self, params: Any, fixed: _Fixed, total: jax.Array, chunk: tuple[jax.Array, jax.Array]
     ) -> jax.Array:
         alphas, weights = chunk
         forward = self.line.forward(params, fixed.image)
-        spread = alphas.reshape(-1, *[1] * fixed.start.ndim)
-        points = fixed.start + spread * (fixed.end - fixed.start)
+        points = line_points(fixed.start, fixed.end, alphas)
         return total + weighted_gradient(forward, points, weights, self.seed, fixed.targets)
 
     def finish(

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import jax
 
+from jaxinterp.attribution.fingerprints import Fingerprinted
+
 __all__ = ["remember"]
 
 Result = TypeVar("Result")
@@ -22,8 +24,7 @@ def remember(function: Callable[..., Result], key: Any, *arguments: Any) -> Resu
     Args:
         function: A function that traces something (with `jax.eval_shape`, say) and returns what it
             learnt, no arrays among it; of a module, so that it is the same at the next call.
-        key: What to trace. Keys that compare equal must do the same; nothing is remembered for a
-            key that cannot be hashed.
+        key: What to trace. Nothing is remembered for a key without a fingerprint.
         *arguments: Pytrees of arrays.
 
     Returns:
@@ -32,22 +33,19 @@ def remember(function: Callable[..., Result], key: Any, *arguments: Any) -> Resu
     leaves, structure = jax.tree.flatten(arguments)
     types = [jax.typeof(leaf) for leaf in leaves]
     shapes = tuple(jax.ShapeDtypeStruct(one.shape, one.dtype) for one in types)
-    try:
-        hash(key)
-    except TypeError:  # it holds a function, or rules, that cannot be told apart from others
-        return _call(function, key, structure, shapes, None)
-    return _remembered(function, key, structure, shapes, jax.config.read("jax_enable_x64"))
+    known = Fingerprinted.of(key)
+    if known is None:
+        return function(key, *jax.tree.unflatten(structure, shapes))
+    return _remembered(function, known, structure, shapes, jax.config.read("jax_enable_x64"))
 
 
-def _call(
+@functools.lru_cache(maxsize=32)
+def _remembered(
     function: Callable[..., Result],
-    key: Any,
+    known: Fingerprinted[Any],
     structure: Any,
     shapes: tuple[jax.ShapeDtypeStruct, ...],
-    precision: bool | None,
+    precision: bool,
 ) -> Result:
     del precision  # only tells the cases apart
-    return function(key, *jax.tree.unflatten(structure, shapes))
-
-
-_remembered = functools.lru_cache(maxsize=256)(_call)
+    return function(known.value, *jax.tree.unflatten(structure, shapes))

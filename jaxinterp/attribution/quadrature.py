@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from jaxinterp.attribution.micro_batches import whole_number
 from jaxinterp.errors import UserError, nearest
 
 __all__ = ["METHODS", "quadrature"]
@@ -36,10 +37,11 @@ def quadrature(method: str, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
         Points and weights, float64 [n].
 
     Raises:
-        UserError: An unknown method, or too few points.
+        UserError: An unknown method, or points that are too few or no whole number.
     """
     if method not in METHODS:
         raise UserError(nearest(method, METHODS, kind="method of integration"))
+    n_steps = whole_number("n_steps", n_steps)
     fewest = 2 if method == "riemann_trapezoid" else 1
     if n_steps < fewest:
         raise UserError(f"n_steps must be at least {fewest} for {method}, not {n_steps}.")

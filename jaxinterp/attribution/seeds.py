@@ -187,6 +187,8 @@ def spread_targets(targets: Targets, images: int) -> Targets:
 
     def spread(target: Any) -> jax.Array:
         target = jnp.asarray(target)
+        if not target.size:
+            raise UserError("There are no targets: name at least one, for at least one image.")
         if not jnp.issubdtype(target.dtype, jnp.integer):
             raise UserError(f"Targets are whole numbers, not {target.dtype}.")
         if target.ndim == 1:
@@ -206,17 +208,23 @@ def spread_targets(targets: Targets, images: int) -> Targets:
     return spreads
 
 
-def check_targets(seed: Seed, targets: Targets, shape: tuple[int, ...]) -> None:
+def check_targets(seed: Seed, targets: Targets, shape: tuple[int, ...], *, images: int) -> None:
     """Raises a UserError if a target is out of range; traced targets are not checked.
 
     Args:
         seed: Whose targets they are.
         targets: A pytree of int arrays.
         shape: The shape of the seed's values, [n, ...].
+        images: The number n that it should be.
     """
+    where = "the output" if seed.layer is None else f"layer {seed.layer!r}"
+    if shape[:1] != (images,):
+        raise UserError(
+            f"The values at {where} must begin with an axis of the {images} images, but have the "
+            f"shape {list(shape)}."
+        )
     if seed.sizes is None:
         return
-    where = "the output" if seed.layer is None else f"layer {seed.layer!r}"
     sizes, targets = jax.tree.leaves(seed.sizes(shape)), jax.tree.leaves(targets)
     if len(sizes) != len(targets):
         raise UserError(
@@ -254,8 +262,14 @@ def _of_channel(
         layer,
         moved_score,
         moved_relevance if relevance else None,
-        lambda shape: shape[channel_axis],
+        lambda shape: shape[_check_axis(shape, channel_axis)],
     )
+
+
+def _check_axis(shape: tuple[int, ...], channel_axis: int) -> int:
+    if not -len(shape) <= channel_axis < len(shape):
+        raise UserError(f"Values of shape {list(shape)} have no channel axis {channel_axis}.")
+    return channel_axis
 
 
 def _is_channel(values: jax.Array, channel: jax.Array) -> jax.Array:
@@ -275,6 +289,11 @@ def _channel_sum(values: jax.Array, channel: jax.Array) -> jax.Array:
 
 def _channels_first(shape: tuple[int, ...], channel_axis: int) -> tuple[int, ...]:
     """The sizes (channels, height, width) of maps of this shape."""
+    if len(shape) != 4:
+        raise UserError(
+            f"A unit has a kernel, a row and a column, but the layer has values of shape "
+            f"{list(shape)}; the seed kernel_sum is for units of vectors."
+        )
     sizes = list(shape)
-    channels = sizes.pop(channel_axis)
+    channels = sizes.pop(_check_axis(shape, channel_axis))
     return channels, *sizes[1:]

@@ -11,15 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxinterp.attribution.backward import as_images, values_below
+from jaxinterp.attribution.backward import as_images
 from jaxinterp.attribution.loops import walk_paths
 from jaxinterp.attribution.micro_batches import (
     MEMORY,
     choose_micro_batch,
     in_chunks,
     memory_of,
+    whole_number,
 )
-from jaxinterp.attribution.paths import weighted_gradient
+from jaxinterp.attribution.parts import values_below
+from jaxinterp.attribution.paths import accumulator, weighted_gradient
 from jaxinterp.attribution.plans import remember
 from jaxinterp.attribution.seeds import Seed, check_targets, spread_targets
 from jaxinterp.errors import UserError
@@ -75,6 +77,7 @@ def smooth_grad(
     Example:
         >>> smooth = smooth_grad(jax.random.key(0), apply, params, images, logit(), [3])
     """
+    n_samples = whole_number("n_samples", n_samples)
     if n_samples < 1:
         raise UserError(f"n_samples must be at least 1, not {n_samples}.")
     if not isinstance(sigma, Tracer) and sigma < 0:
@@ -83,7 +86,7 @@ def smooth_grad(
     targets = spread_targets(targets, len(images))
     walk = _Samples(fn, seed, composite)
     values = remember(_values, walk, params, images)
-    check_targets(seed, targets, values.shape)
+    check_targets(seed, targets, values.shape, images=len(images))
     batch = choose_micro_batch(
         len(images),
         n_samples,
@@ -98,12 +101,13 @@ def smooth_grad(
         in_chunks(numbers, batch.points, fill=0),
         in_chunks(weights, batch.points, fill=0).astype(values.dtype),
     )
+    axes = tuple(range(1, images.ndim))
     noise = _Noise(
         jax.vmap(lambda number: jax.random.fold_in(key, number))(jnp.arange(len(images))),
-        sigma * (images.max((1, 2, 3)) - images.min((1, 2, 3))),
+        jnp.asarray(sigma, images.dtype) * (images.max(axes) - images.min(axes)),
     )
     mean = walk_paths(walk, params, images, noise, targets, chunks, batch)
-    return mean * images if times_input else mean
+    return (mean * images if times_input else mean).astype(images.dtype)
 
 
 def _values(walk: _Samples, params: Any, images: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
@@ -151,7 +155,9 @@ class _Samples:
         self, params: Any, image: jax.Array, noise: _Noise, targets: Any
     ) -> tuple[_Fixed, jax.Array]:
         count = len(jax.tree.leaves(targets)[0])
-        return _Fixed(image, noise, targets), jnp.zeros((count, *image.shape), image.dtype)
+        return _Fixed(image, noise, targets), jnp.zeros(
+            (count, *image.shape), accumulator(image.dtype)
+        )
 
     def step(
         self, params: Any, fixed: _Fixed, total: jax.Array, chunk: tuple[jax.Array, jax.Array]

@@ -23,7 +23,8 @@ def grid_share(signal: Array, stride: int, *, bandwidth: float = 0.02) -> Array:
 
 
     Args:
-      signal: float [..., h, w, c]; the power is summed over the channels.
+      signal: [..., h, w, c], taken as float32 at least; the power is summed over the
+        channels.
       stride: pixels between the grid's lines, at least 2.
       bandwidth: radius of the bands in cycles per pixel, below half of 1/stride.
 
@@ -43,6 +44,7 @@ def grid_share(signal: Array, stride: int, *, bandwidth: float = 0.02) -> Array:
             f"With a stride of {stride} the bandwidth must lie between 0 and {0.5 / stride:g} "
             f"cycles per pixel, not be {bandwidth:g}."
         )
+    signal = _as_float(signal)
     height, width = signal.shape[-3:-1]
     window = jnp.asarray(np.outer(_hann(height), _hann(width)), signal.dtype)[..., None]
     mean = (signal * window).sum((-3, -2), keepdims=True) / window.sum()
@@ -71,7 +73,7 @@ def phase_variation(signal: Array, stride: int) -> Array:
       UserError: a stride below 2, or a signal smaller than one cell.
     """
     _check_stride(stride)
-    size = jnp.abs(signal).mean(-1)
+    size = jnp.abs(_as_float(signal)).mean(-1)
     rows, columns = size.shape[-2] // stride, size.shape[-1] // stride
     if not rows * columns:
         raise UserError(
@@ -87,6 +89,12 @@ def phase_variation(signal: Array, stride: int) -> Array:
 def _check_stride(stride: int) -> None:
     if stride < 2:
         raise UserError(f"A grid has a stride of at least 2 pixels, not {stride}.")
+
+
+def _as_float(signal: Array) -> Array:
+    """The signal as float32 at least: a window of whole numbers is 0, and of half floats coarse."""
+    signal = jnp.asarray(signal)
+    return signal.astype(jnp.promote_types(signal.dtype, jnp.float32))
 
 
 def _hann(length: int) -> np.ndarray:

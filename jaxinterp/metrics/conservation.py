@@ -18,9 +18,11 @@ def conservation_error(total: Array, start: Array) -> Array:
       start: sums of the relevance that was sent, broadcastable to `total`.
 
     Returns:
-      [...], 0 or more; infinite where something arrives but the sum sent is 0.
+      [...], 0 or more; infinite where something arrives but the sum sent is 0, and not a number
+      where either is not.
     """
     difference = jnp.abs(total - start)
     size = jnp.broadcast_to(jnp.abs(start), difference.shape)
-    share = difference / jnp.where(size > 0, size, 1)
-    return jnp.where(size > 0, share, jnp.where(difference > 0, jnp.inf, 0))
+    share = difference / jnp.where(size == 0, 1, size)
+    # `difference` is 0 or, where something is not a number, that.
+    return jnp.where(size == 0, jnp.where(difference > 0, jnp.inf, difference), share)

@@ -187,6 +187,9 @@ WRONG = {
     "above": (kernel_sum("relu1"), [0], {"layers": ["relu2"]}, UserError, "does not depend"),
     "seed layer": (kernel_sum("relu3"), [0], {}, UnknownTapError, "nearest: relu2"),
     "layer": (logit(), [0], {"layers": ["relu3"]}, UnknownTapError, "nearest: relu2"),
+    "no targets": (logit(), [], {}, UserError, "no targets"),
+    "vectors": (unit("logits"), ([0], [0], [0]), {}, UserError, r"kernel_sum"),
+    "channels": (logit(channel_axis=5), [0], {}, UserError, "no channel axis 5"),
     "start": (logit(), [0], {"start": "signal"}, UserError, "'signal'"),
     "score": (Seed(None, lambda x, k: x), [0], {}, UserError, "one number for each image"),
 }
@@ -198,6 +201,20 @@ WRONG = {
 def test_what_is_refused(seed, targets, options, error, message):
     with pytest.raises(error, match=message):
         backward(chain, PARAMS, IMAGES, seed, targets, **options)
+
+
+WRONG_NETWORKS = {
+    "tuple": (lambda params, images: (images, images), IMAGES, "one array, not a tuple"),
+    "sum": (lambda params, images: images.sum(0), IMAGES, "must begin with .* 2 images"),
+    "one number": (lambda params, images: images, np.float32(1), "first axis"),
+}
+
+
+@pytest.mark.parametrize(("fn", "images", "message"), WRONG_NETWORKS.values(), ids=WRONG_NETWORKS)
+def test_what_is_refused_of_networks_and_images(fn, images, message):
+    targets = [0] if np.ndim(images) else np.zeros((1, 1), int)
+    with pytest.raises(UserError, match=message):
+        backward(fn, PARAMS, images, logit(), targets)
 
 
 def test_whole_numbers_are_no_images():

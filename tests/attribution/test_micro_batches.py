@@ -45,6 +45,15 @@ def test_chunks_hold_every_value_once(count, size):
     assert chunks.size - count < size
 
 
+def test_other_values_may_be_kept_of_one_point_than_of_two():
+    def forward(points):
+        return jax.numpy.sin(points) if len(points) == 1 else jax.numpy.sin(points) ** 2
+
+    kept, back = memory_of(forward, jax.ShapeDtypeStruct((100,), "float32"))
+    assert 400 < kept < 4000
+    assert 3 * 400 <= back <= 3 * kept
+
+
 def test_the_estimate_counts_what_a_point_keeps_and_no_parameters():
     params = make_params()
     kept, back = memory_of(

@@ -27,7 +27,7 @@ from jaxinterp.attribution import (
 )
 from jaxinterp.attribution.quadrature import METHODS, quadrature
 from jaxinterp.errors import UserError
-from jaxinterp.transform import UnknownTapError, capture, tail
+from jaxinterp.transform import UnknownTapError, capture, tail, tap
 
 PARAMS, IMAGES = make_params(), make_images()
 LAYERS = ["relu1", "pool1", "relu2"]
@@ -260,6 +260,8 @@ def test_memory_does_not_grow_with_steps_or_paths(method):
 
 WRONG = {
     "steps": ({"n_steps": 0}, UserError, "at least 1 .* not 0"),
+    "fraction": ({"n_steps": 2.5}, UserError, "whole number, not 2.5"),
+    "targets": ({"targets": []}, UserError, "no targets"),
     "trapezoid": ({"n_steps": 1, "method": "riemann_trapezoid"}, UserError, "at least 2"),
     "method": ({"method": "gausslegendre"}, UserError, "gauss_legendre"),
     "baseline": (
@@ -270,6 +272,7 @@ WRONG = {
     "larger": ({"baselines": np.zeros((5, 2, SIDE, SIDE, 3))}, UserError, "does not fit"),
     "target": ({"targets": [CLASSES]}, UserError, "out of range"),
     "batch": ({"batch_size": 0}, UserError, "batch_size"),
+    "half": ({"batch_size": 0.5}, UserError, "whole number"),
     "memory": ({"memory": 0}, UserError, "memory"),
 }
 WRONG_LAYERS = {
@@ -291,6 +294,37 @@ def test_what_is_refused(options, error, message):
             layer_integrated_gradients(
                 chain, PARAMS, IMAGES, layers=["relu1"], path=path, **options
             )
+
+
+def test_no_images_are_refused():
+    with pytest.raises(UserError, match="no images"):
+        integrated_gradients(chain, PARAMS, IMAGES[:0], logit(), [0])
+
+
+@pytest.mark.parametrize("method", PATHS)
+def test_half_precision_is_summed_in_float32(method):
+    """With a constant gradient the sum over many steps has no error but that of its terms."""
+    images = jnp.abs(jnp.asarray(make_images(1), jnp.bfloat16))
+
+    def doubled(params, images):
+        return tap(images * 2, "layer").sum((1, 2))
+
+    call = {
+        "images": lambda **options: integrated_gradients(doubled, None, **options),
+        "layer": lambda **options: layer_integrated_gradients(doubled, None, **options),
+        "exact": lambda **options: conductance(doubled, None, **options),
+        "difference": lambda **options: conductance(
+            doubled, None, derivative="difference", method="riemann_trapezoid", **options
+        ),
+    }[method]
+    options = {} if method == "images" else {"layers": ["layer"]}
+    found = call(
+        images=images, seed=logit(), targets=[1], n_steps=300, batch_size=1, **options
+    ).attributions
+    found = found if method == "images" else found["layer"]
+    assert found.dtype == jnp.bfloat16
+    expected = 2 * np.asarray(images, np.float32)[..., 1]
+    np.testing.assert_allclose(np.asarray(found, np.float32)[0, ..., 1], expected, rtol=6e-3)
 
 
 @pytest.mark.parametrize(("options", "error", "message"), WRONG_LAYERS.values(), ids=WRONG_LAYERS)

@@ -41,6 +41,17 @@ def test_a_linear_network_has_its_gradient_whatever_the_noise():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_half_precision_stays_so_whatever_the_type_of_sigma():
+    images = jax.numpy.asarray(IMAGES, jax.numpy.bfloat16)
+    call = functools.partial(
+        smooth_grad, KEY, itself, None, images, HALF_SQUARE, [0], n_samples=300, batch_size=1
+    )
+    found = call(sigma=np.float32(0))
+    assert found.dtype == images.dtype
+    difference = np.asarray(found[0] - images, np.float32)
+    np.testing.assert_allclose(difference, 0, atol=5e-3 * np.abs(IMAGES).max())
+
+
 def test_without_noise_it_is_the_gradient():
     options = {"n_samples": 3, "sigma": 0.0}
     found = smooth_grad(KEY, chain, PARAMS, IMAGES, logit(), [1], **options, composite=guided_rules)
@@ -65,6 +76,7 @@ def test_micro_batches_and_jit_change_nothing():
     ("options", "message"),
     [
         ({"n_samples": 0}, "n_samples"),
+        ({"n_samples": 1.5}, "whole number"),
         ({"sigma": -0.1}, "sigma"),
         ({"targets": [CLASSES]}, "out of range"),
     ],

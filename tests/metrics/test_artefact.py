@@ -1,5 +1,6 @@
 """The measures of a grid, on grids that are known."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -70,6 +71,15 @@ def test_neither_size_nor_batch_matters():
         np.testing.assert_allclose(together, [measure(one, 2) for one in signals], atol=1e-6)
         np.testing.assert_allclose(together, measure(7 * signals, 2), rtol=1e-4, atol=1e-6)
         assert measure(np.zeros_like(signals), 2).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bfloat16"])
+def test_other_dtypes_are_measured_as_float32(dtype):
+    signal = np.random.default_rng(0).integers(0, 100, (32, 32, 1)).astype(jnp.dtype(dtype))
+    for measure in (grid_share, phase_variation):
+        expected = measure(signal.astype(np.float32), 2)
+        assert expected > 0
+        np.testing.assert_allclose(measure(signal, 2), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ Others = Rule | Literal["refuse"] | None
 """What to do at an operation of no known kind (a tanh, a product of two maps).
 
 "refuse" makes it an error that names the operation; a rule is used there, such as
-`rules.pass_on()` for activations or `rules.epsilon()`; None takes the operation's gradient.
+`rules.pass_on()` for activations; None takes the operation's gradient. `rules.epsilon()` applies to
+all of them, but at a product of two activations each factor gets all of the relevance, which
+doubles.
 """
 
 

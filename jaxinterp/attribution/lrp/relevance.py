@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxinterp.attribution.backward import as_images, values_below
+from jaxinterp.attribution.backward import as_images
 from jaxinterp.attribution.lrp.composites import epsilon_plus_flat
+from jaxinterp.attribution.parts import Part, as_layers, editable_taps, values_below
 from jaxinterp.attribution.seeds import Seed, check_targets, spread_targets
 from jaxinterp.metrics.conservation import conservation_error
-from jaxinterp.transform import Composite, edit, taps
+from jaxinterp.transform import Composite
 
 __all__ = ["Relevance", "lrp"]
 
@@ -70,7 +71,8 @@ def lrp(
         own).
       composite: the rules; `epsilon_plus_flat()` unless given.
       layers: taps whose relevance is returned. The sums are returned for every tap, whatever is
-        asked for here, except those whose first axis is not the images'.
+        asked for here, except those whose first axis is not the images', and those where no value
+        can be changed (within a custom derivative, say).
 
     Returns:
       The relevance, and its sums.
@@ -86,7 +88,7 @@ def lrp(
       >>> result.images.sum((2, 3, 4)), result.start, result.sums["relu4_3"]
     """
     composite = epsilon_plus_flat() if composite is None else composite
-    images = as_images(images)
+    images, layers = as_images(images), as_layers(layers)
     targets = spread_targets(targets, len(images))
     below = values_below(fn, seed.layer, params, images, composite=composite, layers=layers)
     places = _places(below, params, images, layers)
@@ -98,10 +100,10 @@ def lrp(
 
     def added(images: Array, deltas: dict[str, Array]) -> Array:
         edits = {name: _adding(delta) for name, delta in deltas.items()}
-        return edit(below, edits)(params, images)
+        return below.edit(edits)(params, images)
 
     values, pull = jax.vjp(added, images, deltas)
-    check_targets(seed, targets, values.shape)
+    check_targets(seed, targets, values.shape, images=len(images))
     scores, signals = seed.start(values, targets)
     at_images, at_layers = jax.vmap(pull)(signals)
 
@@ -127,11 +129,9 @@ class _Place(NamedTuple):
     has_sum: bool
 
 
-def _places(
-    below: Callable[[Any, Array], Array], params: Any, images: Array, layers: Sequence[str]
-) -> dict[str, _Place]:
-    """Every tap of a function that relevance can arrive at, and `layers`, which must be tapped."""
-    known = taps(below, params, images)
+def _places(below: Part, params: Any, images: Array, layers: Sequence[str]) -> dict[str, _Place]:
+    """Every tap of a part that relevance can be read at, and `layers`, which must be tapped."""
+    known = below.taps(params, images)
     values: dict[str, jax.ShapeDtypeStruct] = {}
 
     def looking_at(name: str) -> Callable[..., Array]:
@@ -142,8 +142,10 @@ def _places(
         return look
 
     real = [name for name, one in known.items() if jnp.issubdtype(one.dtype, jnp.floating)]
-    looks = {name: looking_at(name) for name in dict.fromkeys([*real, *layers])}
-    jax.eval_shape(edit(below, looks), params, images)
+    within = {below.name(name): name for name in real}
+    found = editable_taps(below.compute, list(within), params, images)
+    looks = {name: looking_at(name) for name in [*(within[one] for one in found), *layers]}
+    jax.eval_shape(below.edit(looks), params, images)
     return {
         name: _Place(
             value,

@@ -77,10 +77,13 @@ def epsilon(epsilon: float = EPSILON) -> Rule:
     """The epsilon rule: z_jk = x_j w_jk, the denominator moved by `epsilon`.
 
     Bach et al. (2015), Eq. 58; with an epsilon of 0 it is LRP-0. It needs no weights, so it applies
-    to every operation; for one that is not linear the terms are x_j dy_k/dx_j.
+    to every operation; for one that is not linear the terms are x_j dy_k/dx_j. These need not add
+    up to the output, and then relevance is not conserved: at a product of two activations each
+    factor gets all of it, so that it doubles.
 
     Args:
-      epsilon: in units of the layer's output, not negative.
+      epsilon: in units of the layer's output, not negative. With 0, the relevance of an output of 0
+        is lost.
 
     Raises:
       UserError: `epsilon` is negative.
@@ -92,7 +95,8 @@ def epsilon(epsilon: float = EPSILON) -> Rule:
         weights = inputs[operation.activations :]
         activations = inputs[: operation.activations]
         output, pull = jax.vjp(lambda *values: operation(*values, *weights), *activations)
-        shares = pull(relevance / stabilised(output, epsilon))
+        signal = relevance / stabilised(output, epsilon)
+        shares = pull(signal if epsilon else jnp.where(output == 0, 0, signal))
         given = (value * share for value, share in zip(activations, shares, strict=True))
         return (*given, *[None] * len(weights))
 

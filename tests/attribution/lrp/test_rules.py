@@ -200,6 +200,15 @@ def test_an_output_without_positive_terms_passes_nothing_on_exactly():
         assert not given.any()
 
 
+def test_an_output_of_nothing_passes_nothing_on_without_a_stabiliser():
+    x = np.array([[0.0, 0, 0], [1, 2, 3]])
+    weight, relevance = np.array([[1.0, 1], [1, 1], [1, -1]]), np.array([[1.0, 1], [1, 1]])
+    operation = Operation("dense", lambda x, w: x @ w)
+    (given,) = apply_rule(rules.epsilon(0), operation, (x, weight), relevance)
+    # The first image is black, and the second output of the other is 1 + 2 - 3.
+    np.testing.assert_allclose(given, [[0, 0, 0], [1 / 6, 2 / 6, 3 / 6]])
+
+
 def test_norm_shares_sums_by_their_summands():
     first, second, relevance = RANDOM.normal(size=(3, 2, 4))
     first[0, 0], second[0, 0] = 1, -1  # a sum of exactly 0 has the sign +
