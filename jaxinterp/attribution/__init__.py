@@ -1,5 +1,6 @@
 """Attribution: what in an image made a network answer as it did."""
 
+from jaxinterp.attribution import lrp as lrp
 from jaxinterp.attribution.backward import Backward as Backward, backward as backward
 from jaxinterp.attribution.conductance import (
     LayerAttributions as LayerAttributions,
