@@ -144,7 +144,7 @@ class _Programs:
         self.loop: Callable[..., Tree] = jax.jit(functools.partial(_loop, walk, at_once))
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _cached(known: Fingerprinted[Walk], at_once: int) -> _Programs:
     return _Programs(known.value, at_once)
 

@@ -39,7 +39,7 @@ def remember(function: Callable[..., Result], key: Any, *arguments: Any) -> Resu
     return _remembered(function, known, structure, shapes, jax.config.read("jax_enable_x64"))
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=256)
 def _remembered(
     function: Callable[..., Result],
     known: Fingerprinted[Any],
