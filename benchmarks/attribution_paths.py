@@ -121,6 +121,7 @@ def _captum(paths: Paths) -> tuple[Callable[[], Any], Callable[[], float | None]
     from attribution_networks import make_twins
 
     torch.set_num_threads(paths.threads)
+    torch.set_flush_denormal(True)
     twins = make_twins(NETWORK, images=paths.images, size=paths.size)
     pixels = torch.from_numpy(np.ascontiguousarray(twins.images.transpose(0, 3, 1, 2)))
     pixels = pixels.contiguous(memory_format=torch.channels_last)

@@ -138,6 +138,8 @@ def find_definition(name: str, path: Path, root: Path) -> Definition | None:
     folder = path.parents[node.level - 1] if node.level else root
     module = folder.joinpath(*(node.module or "").split("."))
     module = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+    if module == path:  # a package that offers a module of its own
+        return None
     original = next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
     return find_definition(original, module, root) if module.is_file() else None
 
@@ -197,6 +199,7 @@ PLANTED = [
     ("models/__init__.py", "from jax import jit as jit", None),
     ("models/__init__.py", "from jaxinterp.models.b import silent as silent", "silent has no"),
     ("models/__init__.py", "from .d import silent", "silent has no"),
+    ("models/__init__.py", "from jaxinterp.models import b as b", None),
     ("models/__init__.py", "from jaxinterp.models.b import spoken as spoken", None),
     ("models/__init__.py", "from jaxinterp.models.d import silent as loud", "loud has no"),
 ]

@@ -53,8 +53,8 @@ def walk_paths(
 
     Only the results grow with the numbers of images, targets and points. Traced, or on an
     accelerator, it is a loop in the compiled program. On CPUs it is a loop of compiled steps,
-    because in its own loops XLA's CPU backend runs convolutions on a single thread, and those of
-    the backward pass in a slower form: three times the work for VGG16.
+    because in its own loops XLA's CPU backend computes the convolutions of the backward pass in a
+    slower form: three times the work for VGG16.
 
     Args:
         walk: What to do.
