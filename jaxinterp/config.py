@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, Union
 
 from jaxinterp.errors import UserError, nearest
 
-__all__ = ["build", "load_config", "read_toml", "to_dict", "to_toml"]
+__all__ = ["build", "load_config", "read_content", "read_toml", "to_dict", "to_toml"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,15 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
     Raises:
       UserError: a file that cannot be read, an unknown key, a value of the wrong type.
     """
+    return build(kind, read_content(path, overrides))
+
+
+def read_content(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A TOML file's content after `key=value` overrides; see `load_config`.
+
+    Raises:
+      UserError: a file that cannot be read, an override that is none.
+    """
     content = read_toml(path)
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -43,7 +52,7 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
         except UnicodeEncodeError:  # the run folder's record could not hold it
             raise UserError(f"--set {override!r} holds bytes that are no UTF-8.") from None
         _assign(content, key.strip(), text.strip())
-    return build(kind, content)
+    return content
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

@@ -85,11 +85,6 @@ _METHODS: dict[str, Callable[[str, Sequence[str]], _Outcome]] = {
 def _method(config: str, overrides: Sequence[str]) -> str:
     """The config's `method`, which decides what other keys there are."""
     with loading():
-        from jaxinterp.config import read_toml
+        from jaxinterp.config import read_content
 
-    method = str(read_toml(config).get("method", "suppression"))
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key.strip() == "method":
-            method = value.strip().strip("\"'")
-    return method
+    return str(read_content(config, overrides).get("method", "suppression"))

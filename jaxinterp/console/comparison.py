@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from jaxinterp.console.run import RunConsole, _duration
+from jaxinterp.console.run import RunConsole
 from jaxinterp.console.tables import print_whole
 from jaxinterp.sweep.comparison.run import ComparisonResult
 from jaxinterp.sweep.comparison.tables import COLUMNS, cells, paper_cells, paper_columns
@@ -28,11 +28,6 @@ class ComparisonConsole(RunConsole):
             print_whole(self._console, table)
             self._console.print(layer.note, soft_wrap=True)
             self._console.print()
-        silent = f", {result.silent} silent" if result.silent else ""
-        failed = f", {result.failed} failed" if result.failed else ""
-        self._console.print(
-            f"{result.done} of {result.jobs} jobs done{silent}{failed} in "
-            f"{_duration(result.seconds)}"
-        )
+        self._say_how_it_ended(result)
         self._console.print(f"tables: {result.folder / 'table.md'}", soft_wrap=True)
         self._console.print(f"report: {result.page}", soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -13,6 +13,9 @@ from rich.table import Table
 
 from jaxinterp.console.tables import print_whole
 from jaxinterp.sweep.run import Listener, RunResult
+
+if TYPE_CHECKING:
+    from jaxinterp.sweep.comparison.run import ComparisonResult
 
 __all__ = ["RunConsole"]
 
@@ -98,13 +101,16 @@ class RunConsole(Listener):
             for row in rows:
                 table.add_row(layer, *row)
         print_whole(self._console, table)
+        self._say_how_it_ended(result)
+        self._console.print(f"report: {result.page}", soft_wrap=True)
+
+    def _say_how_it_ended(self, result: RunResult | ComparisonResult) -> None:
         silent = f", {result.silent} silent" if result.silent else ""
         failed = f", {result.failed} failed" if result.failed else ""
         self._console.print(
             f"{result.done} of {result.jobs} jobs done{silent}{failed} in "
             f"{_duration(result.seconds)}"
         )
-        self._console.print(f"report: {result.page}", soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

@@ -29,6 +29,7 @@ from jax import Array
 from jaxinterp.attribution import backward, kernel_map
 from jaxinterp.errors import UserError
 from jaxinterp.methods.kernel_measures import select_maps
+from jaxinterp.methods.lane_inputs import fill_lanes
 from jaxinterp.methods.suppression import layer_maps
 from jaxinterp.metrics import map_similarity
 from jaxinterp.models.folding import fold_batch_norm
@@ -178,23 +179,8 @@ class Baseline:
           UserError: a kernel that the layer does not have.
           ValueError: more jobs than lanes, or numbers of images and kernels that differ.
         """
-        jobs = len(images)
-        if not 0 < jobs <= self.lanes or len(kernels) != jobs:
-            raise ValueError(
-                f"{jobs} images and {len(kernels)} kernels for {self.lanes} lanes: give as many "
-                "kernels as images, and no more than there are lanes"
-            )
-        for kernel in kernels:
-            if not 0 <= kernel < self.layer.channels:
-                raise UserError(
-                    f"There is no kernel {kernel} in {self.layer.name}: "
-                    f"it has kernels 0 to {self.layer.channels - 1}."
-                )
-        # Every batch has all lanes, so that each shape compiles once: spare ones repeat a job.
-        filled = np.resize(np.arange(jobs), self.lanes)
-        params = self.network.params
-        inputs = self.network.preprocess(np.asarray(images, np.float32)[filled])
-        index = jnp.asarray(np.asarray(kernels, np.int32)[filled])
+        jobs, params = len(images), self.network.params
+        inputs, index = fill_lanes(self.network, self.layer, images, kernels, lanes=self.lanes)
         before = self._selected(params, inputs, index)
         signal = self._signal(inputs, index)
         strength = _root_mean_square(signal)

@@ -31,6 +31,7 @@ from jaxinterp.losses.suppression import (
     suppression_terms,
 )
 from jaxinterp.methods.kernel_measures import kernel_measures
+from jaxinterp.methods.lane_inputs import fill_lanes
 from jaxinterp.metrics import similarity_name
 from jaxinterp.models.network import Network
 from jaxinterp.optimize import Lanes, LaneStatus, Objective, find_recipe, minimise
@@ -74,6 +75,15 @@ class SuppressionSettings:
     bounded: bool = True
     tolerance: float = 1e-4
     patience: int = 0
+
+    def resolved(self) -> SuppressionSettings:
+        """The same with the optimiser's own rate and steps where none are given.
+
+        They decide the results, and another version may have others: a run that is resumed must
+        notice.
+        """
+        recipe = find_recipe(self.optimizer, rate=self.rate, steps=self.steps)
+        return dataclasses.replace(self, rate=recipe.rate, steps=recipe.steps)
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "tolerance"):
@@ -227,23 +237,8 @@ class Suppressor:
           UserError: a kernel that the layer does not have.
           ValueError: more jobs than lanes, or numbers of images and kernels that differ.
         """
-        jobs = len(images)
-        if not 0 < jobs <= self.lanes or len(kernels) != jobs:
-            raise ValueError(
-                f"{jobs} images and {len(kernels)} kernels for {self.lanes} lanes: give as many "
-                "kernels as images, and no more than there are lanes"
-            )
-        for kernel in kernels:
-            if not 0 <= kernel < self.layer.channels:
-                raise UserError(
-                    f"There is no kernel {kernel} in {self.layer.name}: "
-                    f"it has kernels 0 to {self.layer.channels - 1}."
-                )
-        # Every batch has all lanes, so that each shape compiles once: spare ones repeat a job.
-        filled = np.resize(np.arange(jobs), self.lanes)
-        params = self.network.params
-        originals = self.network.preprocess(np.asarray(images, np.float32)[filled])
-        index = jnp.asarray(np.asarray(kernels, np.int32)[filled])
+        jobs, params = len(images), self.network.params
+        originals, index = fill_lanes(self.network, self.layer, images, kernels, lanes=self.lanes)
         before = self._maps(params, originals)
         found = minimise(
             self._search,

@@ -6,8 +6,8 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,10 +24,14 @@ __all__ = [
     "batches",
     "choose_kernels",
     "image_digest",
+    "job_id",
     "make_plan",
     "needs_activity",
     "resolve_layers",
 ]
+
+
+AnyJob = TypeVar("AnyJob")
 
 
 class HasLayers(Protocol):
@@ -179,16 +183,24 @@ def make_plan(
         for kernel in chosen:
             for image, digest in enumerate(digests):
                 identity = {**common, "layer": layer, "kernel": int(kernel), "image": digest}
-                text = json.dumps(identity, sort_keys=True).encode()
-                job_id = hashlib.sha256(text).hexdigest()[:16]
-                jobs.append(Job(len(jobs), layer, int(kernel), image, job_id))
+                jobs.append(Job(len(jobs), layer, int(kernel), image, job_id(identity)))
     return jobs
 
 
-def batches(jobs: Sequence[Job], lanes: int) -> Iterator[list[Job]]:
-    """Jobs of one layer, `lanes` at a time, in the order of the plan."""
-    for layer in dict.fromkeys(job.layer for job in jobs):
-        own = [job for job in jobs if job.layer == layer]
+def job_id(identity: Mapping[str, Any]) -> str:
+    """16 hex digits over all that decides a job's result."""
+    text = json.dumps(identity, sort_keys=True).encode()
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def batches(
+    jobs: Iterable[AnyJob], lanes: int, *, key: Callable[[AnyJob], Hashable]
+) -> Iterator[list[AnyJob]]:
+    """Jobs of the same key, `lanes` at a time, in the order of the plan."""
+    groups: dict[Hashable, list[AnyJob]] = {}
+    for job in jobs:
+        groups.setdefault(key(job), []).append(job)
+    for own in groups.values():
         for start in range(0, len(own), lanes):
             yield own[start : start + lanes]
 

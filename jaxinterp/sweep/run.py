@@ -12,7 +12,6 @@ import numpy as np
 
 from jaxinterp.data.images import NamedImage, load_images
 from jaxinterp.methods.suppression import TRACE_TERMS, Suppression, Suppressor
-from jaxinterp.optimize import find_recipe
 from jaxinterp.sweep.config import RunConfig
 from jaxinterp.sweep.manifest import check_image_size, choose_all_kernels, new_manifest, recorded
 from jaxinterp.sweep.plan import Job, batches, make_plan, resolve_layers
@@ -40,6 +39,10 @@ class Listener:
 
     def finished(self, records: Sequence[dict[str, Any]]) -> None:
         """The current batch is done and stored."""
+
+    def progress_of(self, jobs: int) -> Callable[[int, int], None]:
+        """What a method calls with (done, planned) while it does so many jobs of a batch."""
+        return lambda done, total: self.advanced(jobs * done / total)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +80,7 @@ def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
     """
     listener = listener or Listener()
     started = time.perf_counter()
-    config = _resolve(config)
+    config = dataclasses.replace(config, suppression=config.suppression.resolved())
     network = load(config.model.name, weights=config.model.weights, classes=config.model.classes)
     layers = resolve_layers(config, network)
     check_image_size(network, config.images.size)
@@ -113,7 +116,7 @@ def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
     )
     records = folder.finished(jobs, arrays)
     listener.planned(len(jobs), len(records))
-    for batch in batches(jobs, config.lanes):
+    for batch in batches(jobs, config.lanes, key=lambda job: job.layer):
         missing = [job for job in batch if job.index not in records]
         if not missing:
             continue
@@ -124,7 +127,7 @@ def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
         result = suppressors[layer](
             pixels[[job.image for job in batch]],
             [job.kernel for job in batch],
-            progress=_progress(listener, len(missing)),
+            progress=listener.progress_of(len(missing)),
         )
         writes = []
         for job in missing:
@@ -151,21 +154,6 @@ def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
         tables={layer: list(layer_table_rows(records, layer)) for layer in kernels},
         seconds=time.perf_counter() - started,
     )
-
-
-def _resolve(config: RunConfig) -> RunConfig:
-    """The config with the optimiser's own rate and steps where it names none.
-
-    They decide the results, and another version may have others: a run that is resumed must notice.
-    """
-    settings = config.suppression
-    recipe = find_recipe(settings.optimizer, rate=settings.rate, steps=settings.steps)
-    settings = dataclasses.replace(settings, rate=recipe.rate, steps=recipe.steps)
-    return dataclasses.replace(config, suppression=settings)
-
-
-def _progress(listener: Listener, jobs: int) -> Callable[[int, int], None]:
-    return lambda done, total: listener.advanced(jobs * done / total)
 
 
 def _record(

@@ -148,7 +148,7 @@ def _views(
 ) -> Iterator[JobView]:
     """One view a job, in the order of the plan; maps are computed again from the stored inputs."""
     pixels = np.stack([image.pixels for image in images])
-    for batch in batches(jobs, lanes):
+    for batch in batches(jobs, lanes, key=lambda job: job.layer):
         suppressor = suppressors[batch[0].layer]
         reads = [
             (arrays["images"][j.index].read(), arrays["traces"][j.index].read()) for j in batch

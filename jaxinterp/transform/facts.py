@@ -12,7 +12,7 @@ from jax.extend.core import JaxprEqn, Literal, Var
 
 from jaxinterp.transform.program import Atom, Body, bodies
 
-__all__ = ["RESHAPING", "Facts"]
+__all__ = ["RESHAPING", "Facts", "is_floating", "squares"]
 
 # Operations that move or cast elements and keep a constant a constant.
 RESHAPING = frozenset(
@@ -175,6 +175,21 @@ class Facts:
         if equation.primitive.name in RESHAPING:
             return facts.constant(equation.invars[0])
         return None
+
+
+def is_floating(atom: Atom) -> bool:
+    """Whether a value is of floating-point numbers."""
+    return jnp.issubdtype(atom.aval.dtype, jnp.floating)
+
+
+def squares(equation: JaxprEqn) -> bool:
+    """Whether an equation squares its operand."""
+    name = equation.primitive.name
+    return (
+        name == "square"
+        or (name == "integer_pow" and equation.params["y"] == 2)
+        or (name == "mul" and equation.invars[0] is equation.invars[1])
+    )
 
 
 def _uniform(value: Any) -> Any:

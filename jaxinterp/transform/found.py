@@ -1,14 +1,13 @@
 """Which operations a program consists of."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax.numpy as jnp
 from jax.extend.core import JaxprEqn, Literal
 
-from jaxinterp.transform.evaluate import as_traced, bind
-from jaxinterp.transform.facts import RESHAPING, Facts
+from jaxinterp.transform.facts import RESHAPING, Facts, is_floating
 from jaxinterp.transform.operations import OPERATIONS, Match, Operation
+from jaxinterp.transform.operations.span import as_function
 from jaxinterp.transform.program import Body, bodies
 from jaxinterp.transform.sites import find_sites
 from jaxinterp.transform.walk import CUSTOM, OPENED, Level, Path, walk
@@ -99,27 +98,17 @@ def _acts(equation: JaxprEqn, facts: Facts) -> bool:
     opened = bodies(equation) and name in OPENED - CUSTOM
     if name in _MOVING or opened:
         return False
-    if not any(facts.varies(atom) and _is_floating(atom) for atom in equation.invars):
+    if not any(facts.varies(atom) and is_floating(atom) for atom in equation.invars):
         return False
     if name == "select_n" and not facts.varies(equation.invars[0]):
         return False
-    return any(map(_is_floating, equation.outvars))
+    return any(map(is_floating, equation.outvars))
 
 
 def _anything(equation: JaxprEqn, facts: Facts) -> Match:
     atoms = [atom for atom in equation.invars if not isinstance(atom, Literal)]
-    activations = [a for a in dict.fromkeys(atoms) if facts.varies(a) and _is_floating(a)]
+    activations = [a for a in dict.fromkeys(atoms) if facts.varies(a) and is_floating(a)]
     weights = [atom for atom in dict.fromkeys(atoms) if atom not in activations]
     inputs = (*activations, *weights)
-
-    def apply(*values: Any) -> Any:
-        known = dict(zip(inputs, values, strict=True))
-        operands = [a.val if isinstance(a, Literal) else known[a] for a in equation.invars]
-        with as_traced(equation):
-            return bind(equation, operands)[0]
-
+    apply = as_function([equation], inputs, equation.outvars[0])
     return Match(Operation(equation.primitive.name, apply, len(activations)), inputs)
-
-
-def _is_floating(atom: Any) -> bool:
-    return jnp.issubdtype(atom.aval.dtype, jnp.floating)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from jaxinterp.config import to_dict
 from jaxinterp.data.images import NamedImage
 from jaxinterp.models.network import Network
 from jaxinterp.sweep.comparison.config import ComparisonConfig
 from jaxinterp.sweep.comparison.pairs import KernelPair
-from jaxinterp.sweep.plan import image_digest
+from jaxinterp.sweep.plan import image_digest, job_id
 
-__all__ = ["ComparisonJob", "batches", "make_plan", "pair_images"]
+__all__ = ["ComparisonJob", "make_plan", "pair_images"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,17 +81,6 @@ def make_plan(
             }
             for (kernel, image), tabled in wanted.items():
                 identity = {**common, "kernel": kernel, "image": digests[image]}
-                text = json.dumps(identity, sort_keys=True).encode()
-                job_id = hashlib.sha256(text).hexdigest()[:16]
-                jobs.append(ComparisonJob(len(jobs), layer, number, kernel, image, tabled, job_id))
+                place = (len(jobs), layer, number, kernel, image, tabled)
+                jobs.append(ComparisonJob(*place, job_id(identity)))
     return jobs
-
-
-def batches(jobs: Sequence[ComparisonJob], lanes: int) -> Iterator[list[ComparisonJob]]:
-    """Jobs of one layer and variant, `lanes` at a time, in the order of the plan."""
-    groups: dict[tuple[str, int], list[ComparisonJob]] = {}
-    for job in jobs:
-        groups.setdefault((job.layer, job.variant), []).append(job)
-    for own in groups.values():
-        for start in range(0, len(own), lanes):
-            yield own[start : start + lanes]

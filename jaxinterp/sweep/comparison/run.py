@@ -19,14 +19,13 @@ from jaxinterp.methods.suppression import Suppression, Suppressor, layer_maps
 from jaxinterp.metrics import similarity_name
 from jaxinterp.models.layer_table import Layer
 from jaxinterp.models.network import Network
-from jaxinterp.optimize import find_recipe
 from jaxinterp.sweep.comparison.config import ComparisonConfig, VariantConfig
 from jaxinterp.sweep.comparison.pairs import KernelPair, find_pair
-from jaxinterp.sweep.comparison.plan import ComparisonJob, batches, make_plan
+from jaxinterp.sweep.comparison.plan import ComparisonJob, make_plan
 from jaxinterp.sweep.comparison.summary import write_summary
 from jaxinterp.sweep.comparison.tables import ComparedLayer, compared_layers
 from jaxinterp.sweep.manifest import check_image_size, choose_all_kernels, new_manifest, recorded
-from jaxinterp.sweep.plan import resolve_layers
+from jaxinterp.sweep.plan import batches, resolve_layers
 from jaxinterp.sweep.run import Listener
 from jaxinterp.sweep.store import RunFolder
 from jaxinterp.weights.load import load
@@ -93,7 +92,7 @@ def run_comparison(
     records = folder.finished(jobs, arrays)
     listener.planned(len(jobs), len(records))
     worker = _Worker(config, network, jobs)
-    for batch in batches(jobs, config.lanes):
+    for batch in batches(jobs, config.lanes, key=lambda job: (job.layer, job.variant)):
         missing = [job for job in batch if job.index not in records]
         if not missing:
             continue
@@ -101,7 +100,7 @@ def run_comparison(
         listener.batch(f"{batch[0].layer}, {title}, {len(batch)} jobs")
         # The whole batch is done again even if only some of it is missing, as in any run.
         inputs, measures = worker(
-            batch, pixels[[job.image for job in batch]], _progress(listener, len(missing))
+            batch, pixels[[job.image for job in batch]], listener.progress_of(len(missing))
         )
         places = {job.index: place for place, job in enumerate(batch)}
         folder.wait_for(
@@ -149,10 +148,7 @@ def _resolve(config: ComparisonConfig) -> ComparisonConfig:
     def resolved(variant: VariantConfig) -> VariantConfig:
         if variant.method != "suppression":
             return variant
-        settings = variant.suppression
-        recipe = find_recipe(settings.optimizer, rate=settings.rate, steps=settings.steps)
-        settings = dataclasses.replace(settings, rate=recipe.rate, steps=recipe.steps)
-        return dataclasses.replace(variant, settings=settings)
+        return dataclasses.replace(variant, settings=variant.suppression.resolved())
 
     return dataclasses.replace(config, variants=tuple(map(resolved, config.variants)))
 
@@ -164,10 +160,6 @@ def _pair_layers(config: ComparisonConfig, network: Network) -> list[Layer]:
         layer = network.layers.find(name)
         found[layer.name] = layer
     return list(found.values())
-
-
-def _progress(listener: Listener, jobs: int) -> Callable[[int, int], None]:
-    return lambda done, total: listener.advanced(jobs * done / total)
 
 
 class _Worker:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 from jax.extend.core import JaxprEqn, Literal
 
-from jaxinterp.transform.facts import Facts
+from jaxinterp.transform.facts import Facts, is_floating
 from jaxinterp.transform.operations.linear import recognise_conv, recognise_dense
 from jaxinterp.transform.operations.operation import Match, Operation
 from jaxinterp.transform.operations.pooling import recognise_average_pool
@@ -17,7 +16,9 @@ __all__ = ["recognise_add", "recognise_batch_norm"]
 
 def recognise_add(equation: JaxprEqn, facts: Facts) -> Match | None:
     """The sum or difference of two values that both depend on the images."""
-    if equation.primitive.name not in ("add", "add_any", "sub") or not _is_floating(equation):
+    if equation.primitive.name not in ("add", "add_any", "sub") or not is_floating(
+        equation.outvars[0]
+    ):
         return None
     if not all(facts.varies(atom) for atom in equation.invars):
         return None
@@ -62,13 +63,9 @@ def _scaled(equation: JaxprEqn, facts: Facts) -> Atom | None:
     name = equation.primitive.name
     if name == "neg" and facts.varies(equation.invars[0]):
         return equation.invars[0]
-    if name not in ("add", "add_any", "sub", "mul", "div") or not _is_floating(equation):
+    if name not in ("add", "add_any", "sub", "mul", "div") or not is_floating(equation.outvars[0]):
         return None
     operands = operand_and_weight(equation, facts)
     if operands is None or (name == "div" and equation.invars[0] is not operands[0]):
         return None
     return operands[0]
-
-
-def _is_floating(equation: JaxprEqn) -> bool:
-    return jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.floating)  # type: ignore[attr-defined]

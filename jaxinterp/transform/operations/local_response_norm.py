@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 from jax.extend.core import JaxprEqn, Literal
 
-from jaxinterp.transform.facts import Facts
+from jaxinterp.transform.facts import Facts, squares
 from jaxinterp.transform.operations.operation import Match, Operation
 from jaxinterp.transform.operations.span import as_function, lone_source
 from jaxinterp.transform.program import Atom
@@ -86,13 +86,7 @@ def _lone_square(atom: Atom, facts: Facts) -> JaxprEqn | None:
     equation = facts.definition(atom)
     if equation is None or len(facts.uses(atom)) != 1:
         return None
-    name = equation.primitive.name
-    squares = (
-        name == "square"
-        or (name == "integer_pow" and equation.params["y"] == 2)
-        or (name == "mul" and equation.invars[0] is equation.invars[1])
-    )
-    return equation if squares else None
+    return equation if squares(equation) else None
 
 
 def _match(

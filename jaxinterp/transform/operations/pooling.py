@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.core import JaxprEqn, Literal
 
 from jaxinterp.transform.evaluate import as_traced, bind
-from jaxinterp.transform.facts import RESHAPING, Facts
+from jaxinterp.transform.facts import RESHAPING, Facts, is_floating
 from jaxinterp.transform.operations.averaging import averages
 from jaxinterp.transform.operations.nonnegative import is_nonnegative
 from jaxinterp.transform.operations.operation import Match, Operation
@@ -68,8 +68,7 @@ def recognise_average_pool(equation: JaxprEqn, facts: Facts) -> Match | None:
 def _sums(equation: JaxprEqn, facts: Facts) -> bool:
     name = equation.primitive.name
     if name in ("reduce_window_sum", "reduce_sum"):
-        floating = jax.numpy.issubdtype(equation.outvars[0].aval.dtype, jax.numpy.floating)  # type: ignore[attr-defined]
-        return facts.varies(equation.invars[0]) and floating
+        return facts.varies(equation.invars[0]) and is_floating(equation.outvars[0])
     return name == "dot_general" and averages(equation, facts)
 
 

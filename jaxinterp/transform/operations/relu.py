@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn, Literal
 
-from jaxinterp.transform.facts import RESHAPING, Facts
+from jaxinterp.transform.facts import RESHAPING, Facts, is_floating, squares
 from jaxinterp.transform.operations.operation import Match, Operation
 from jaxinterp.transform.program import Atom, Body, bodies
 
@@ -41,7 +41,7 @@ def _gated(equation: JaxprEqn, facts: Facts) -> Match | None:
     else:
         pairs = []
     for x, gate in pairs:
-        if isinstance(x, Literal) or not _is_floating(x):
+        if isinstance(x, Literal) or not is_floating(x):
             continue
         source = facts.definition(gate)
         spans = []
@@ -83,12 +83,8 @@ def _positive_part(equation: JaxprEqn, facts: Facts) -> Atom | None:
     for x, other in (equation.invars, equation.invars[::-1]):
         same_shape = getattr(x.aval, "shape", None) == getattr(out.aval, "shape", None)
         if same_shape and not isinstance(x, Literal) and facts.is_zero(other):
-            return x if _is_floating(x) else None
+            return x if is_floating(x) else None
     return None
-
-
-def _is_floating(atom: Atom) -> bool:
-    return jnp.issubdtype(atom.aval.dtype, jnp.floating)
 
 
 def _is_guard(equation: JaxprEqn, facts: Facts) -> bool:
@@ -139,11 +135,4 @@ def _is_mean(atom: Atom, facts: Facts) -> bool:
 def _is_square(atom: Atom, facts: Facts) -> bool:
     facts, atom = facts.resolve(atom)
     equation = facts.definition(atom)
-    if equation is None:
-        return False
-    name = equation.primitive.name
-    return (
-        name == "square"
-        or (name == "integer_pow" and equation.params["y"] == 2)
-        or (name == "mul" and equation.invars[0] is equation.invars[1])
-    )
+    return equation is not None and squares(equation)

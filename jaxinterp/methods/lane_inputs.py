@@ -1,0 +1,58 @@
+"""From up to `lanes` jobs to arrays of all lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxinterp.errors import UserError
+from jaxinterp.models.layer_table import Layer
+from jaxinterp.models.network import Network
+
+__all__ = ["fill_lanes"]
+
+
+def fill_lanes(
+    network: Network,
+    layer: Layer,
+    images: np.ndarray,
+    kernels: Sequence[int] | np.ndarray,
+    *,
+    lanes: int,
+) -> tuple[Array, Array]:
+    """The network's inputs and the kernels of a batch, repeated until every lane has a job.
+
+    Every batch has all lanes, so that each shape compiles once.
+
+    Args:
+      network: whose inputs they are.
+      layer: whose kernels.
+      images: the RGB image of each job, float [jobs, h, w, 3] in [0, 1].
+      kernels: the kernel of each job, [jobs].
+      lanes: how many there are.
+
+    Returns:
+      Inputs [lanes, h, w, c], and kernels int32 [lanes].
+
+    Raises:
+      UserError: a kernel that the layer does not have.
+      ValueError: more jobs than lanes, or numbers of images and kernels that differ.
+    """
+    jobs = len(images)
+    if not 0 < jobs <= lanes or len(kernels) != jobs:
+        raise ValueError(
+            f"{jobs} images and {len(kernels)} kernels for {lanes} lanes: give as many "
+            "kernels as images, and no more than there are lanes"
+        )
+    for kernel in kernels:
+        if not 0 <= kernel < layer.channels:
+            raise UserError(
+                f"There is no kernel {kernel} in {layer.name}: "
+                f"it has kernels 0 to {layer.channels - 1}."
+            )
+    filled = np.resize(np.arange(jobs), lanes)
+    inputs = network.preprocess(np.asarray(images, np.float32)[filled])
+    return inputs, jnp.asarray(np.asarray(kernels, np.int32)[filled])
