@@ -12,7 +12,27 @@ from jaxinterp.errors import UserError
 from jaxinterp.models.layer_table import Layer
 from jaxinterp.models.network import Network
 
-__all__ = ["fill_lanes"]
+__all__ = ["check_jobs", "fill_lanes"]
+
+
+def check_jobs(layer: Layer, images: np.ndarray, kernels: Sequence[int] | np.ndarray) -> None:
+    """Checks that each image [jobs, ...] has a kernel that the layer has.
+
+    Raises:
+      UserError: a kernel that the layer does not have.
+      ValueError: no jobs, or numbers of images and kernels that differ.
+    """
+    if not len(images) or len(kernels) != len(images):
+        raise ValueError(
+            f"{len(images)} images and {len(kernels)} kernels: give as many kernels as images, and "
+            "at least one"
+        )
+    for kernel in kernels:
+        if not 0 <= kernel < layer.channels:
+            raise UserError(
+                f"There is no kernel {kernel} in {layer.name}: "
+                f"it has kernels 0 to {layer.channels - 1}."
+            )
 
 
 def fill_lanes(
@@ -41,18 +61,10 @@ def fill_lanes(
       UserError: a kernel that the layer does not have.
       ValueError: more jobs than lanes, or numbers of images and kernels that differ.
     """
+    check_jobs(layer, images, kernels)
     jobs = len(images)
-    if not 0 < jobs <= lanes or len(kernels) != jobs:
-        raise ValueError(
-            f"{jobs} images and {len(kernels)} kernels for {lanes} lanes: give as many "
-            "kernels as images, and no more than there are lanes"
-        )
-    for kernel in kernels:
-        if not 0 <= kernel < layer.channels:
-            raise UserError(
-                f"There is no kernel {kernel} in {layer.name}: "
-                f"it has kernels 0 to {layer.channels - 1}."
-            )
+    if jobs > lanes:
+        raise ValueError(f"{jobs} jobs for {lanes} lanes: give no more than there are lanes")
     filled = np.resize(np.arange(jobs), lanes)
     inputs = network.preprocess(np.asarray(images, np.float32)[filled])
     return inputs, jnp.asarray(np.asarray(kernels, np.int32)[filled])

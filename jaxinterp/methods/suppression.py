@@ -31,11 +31,27 @@ from jaxinterp.losses.suppression import (
     suppression_terms,
 )
 from jaxinterp.methods.kernel_measures import kernel_measures
-from jaxinterp.methods.lane_inputs import fill_lanes
+from jaxinterp.methods.lane_inputs import check_jobs
+from jaxinterp.methods.layer_maps import (
+    DEFAULT_COMPUTE,
+    Compute,
+    at_precision,
+    frozen_maps,
+    layer_maps,
+)
+from jaxinterp.methods.suppression_result import TRACE_TERMS, Suppression, suppression_of
 from jaxinterp.metrics import similarity_name
 from jaxinterp.models.network import Network
-from jaxinterp.optimize import Lanes, LaneStatus, Objective, find_recipe, minimise
-from jaxinterp.transform import capture
+from jaxinterp.optimize import (
+    Found,
+    Lanes,
+    LaneStatus,
+    Objective,
+    Start,
+    Stream,
+    Task,
+    find_recipe,
+)
 
 __all__ = [
     "TRACE_TERMS",
@@ -45,9 +61,9 @@ __all__ = [
     "interpret",
     "layer_maps",
     "suppression_objective",
+    "suppression_of",
+    "suppression_task",
 ]
-
-TRACE_TERMS = ("loss", "preservation", "suppression", "regularization")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,25 +113,6 @@ class SuppressionSettings:
             raise ValueError(f"patience must not be negative, got {self.patience}")
 
 
-def layer_maps(network: Network, layer: str) -> Callable[[Any, Array], Array]:
-    """The feature maps of one layer, `(params, inputs [n, h, w, c]) -> maps [n, h', w', kernels]`.
-
-    Layers above it are not computed. The channel axis comes last whatever the network's own is.
-
-    Raises:
-      UserError: an unknown layer (the nearest are named), or one whose values are no maps.
-    """
-    row = network.layers.find(layer)
-    if not row.is_map:
-        raise UserError(f"The layer {layer!r} has no feature maps [n, h, w, kernels].")
-    captured = capture(network.apply, [row.name])
-
-    def maps(params: Any, inputs: Array) -> Array:
-        return jnp.moveaxis(captured(params, inputs)[row.name], row.channel_axis, -1)
-
-    return maps
-
-
 def suppression_objective(
     network: Network,
     layer: str,
@@ -129,8 +126,18 @@ def suppression_objective(
     Its `shared` are the network's parameters, its `data` a `SuppressionReference` with one entry a
     lane.
     """
-    maps = layer_maps(network, layer)
+    return _objective(
+        layer_maps(network, layer), alpha=alpha, beta=beta, normalization=normalization
+    )
 
+
+def _objective(
+    maps: Callable[[Any, Array], Array],
+    *,
+    alpha: float,
+    beta: float,
+    normalization: Normalization,
+) -> Objective:
     def objective(
         shared: Any, inputs: Array, data: SuppressionReference
     ) -> tuple[Array, Mapping[str, Array]]:
@@ -141,36 +148,95 @@ def suppression_objective(
     return objective
 
 
-@dataclasses.dataclass(frozen=True)
-class Suppression:
-    """Results, one entry a job (a kernel and an image). NumPy arrays.
+def suppression_task(
+    network: Network,
+    layer: str,
+    settings: SuppressionSettings,
+    *,
+    size: tuple[int, int],
+    lanes: int,
+    compute: Compute = DEFAULT_COMPUTE,
+) -> tuple[Task, Any, Any]:
+    """The method as a task for `jaxinterp.optimize.Stream`.
 
-    Attributes:
-      images: the optimised inputs as RGB, float32 [jobs, h, w, 3]; in [0, 1] where bounded.
-      status: "done", "silent" (the kernel does not respond to the image at all, so there is nothing
-        to keep) or "failed" (the loss was not finite).
-      measures: by name, float32 [jobs]; NaN where the job is not done. `similarity` is SSIM, or
-        the correlation for maps under 7 px, of the selected map with the original's
-        (`similarity_blank`: of the map of a blank image); `mse_selected` its mean squared error;
-        `mse_rest` the mean squared activation of all other kernels, `mse_rest_original` and
-        `mse_rest_blank` for the original and a blank image; `loss` the least one; `steps` how many
-        were taken.
-      similarity: which of "ssim" and "correlation" it is.
-      trace: loss and its unweighted terms at every step, float32 [jobs, steps, 4], in the order of
-        `TRACE_TERMS`; NaN after the last step.
+    Args:
+      network: whose kernels are interpreted.
+      layer: a name or alias from its layer table.
+      settings: how the inputs are sought.
+      size: height and width of the images, px.
+      lanes: how many are differentiated together on one device.
+      compute: how the network is computed.
+
+    Returns:
+      `(task, shared, example)`. A job is `{"image": RGB float32 [h, w, c] in [0, 1], "kernel":
+      int32 []}`; its results are `{"image": as in `Suppression.images`, "peak", and the measures by
+      name}`. A job whose kernel is silent takes no step.
+
+    Raises:
+      UserError: an unknown layer, or one without maps.
     """
+    recipe = find_recipe(settings.optimizer, rate=settings.rate, steps=settings.steps)
+    preprocess = network.preprocess
+    shape = (*size, preprocess.channels)
+    maps = at_precision(layer_maps(network, layer), compute)
+    prepared, frozen = frozen_maps(network, layer, (lanes, *shape), compute)
+    objective = _objective(
+        lambda shared, inputs: frozen(shared["prepared"], inputs),
+        alpha=settings.alpha,
+        beta=settings.beta,
+        normalization=settings.normalization,
+    )
 
-    images: np.ndarray
-    status: tuple[str, ...]
-    measures: dict[str, np.ndarray]
-    similarity: str
-    trace: np.ndarray
+    def begin(shared: Any, jobs: Any) -> Start:
+        inputs = preprocess(jobs["image"])
+        reference = suppression_reference(maps(shared["params"], inputs), jobs["kernel"])
+        # Not by the norm, which is 0 for a map of NaN, too.
+        silent = jnp.abs(reference.selected).max((-2, -1)) == 0
+        return Start(inputs, reference, ~silent)
+
+    def end(shared: Any, jobs: Any, found: Found) -> Any:
+        originals = preprocess(jobs["image"])
+        silent = (found.status == LaneStatus.SKIPPED)[:, None, None, None]
+        optimised = jnp.where(silent, 0, found.inputs)
+        before = maps(shared["params"], originals)
+        blank = maps(shared["params"], jnp.zeros_like(originals[:1]))
+        measures = kernel_measures(
+            before,
+            maps(shared["params"], optimised),
+            jnp.broadcast_to(blank, before.shape),
+            jobs["kernel"],
+        )
+        return {
+            "image": preprocess.invert(optimised),
+            "loss": found.loss,
+            "steps": found.steps.astype(jnp.float32),
+            **measures,
+        }
+
+    task = Task(
+        Lanes(
+            objective,
+            recipe.optimizer(),
+            recipe.steps,
+            bounds=preprocess.bounds if settings.bounded else None,
+            tolerance=settings.tolerance,
+            patience=settings.patience,
+        ),
+        begin,
+        end,
+    )
+    example = {
+        "image": jax.ShapeDtypeStruct(shape, np.float32),
+        "kernel": jax.ShapeDtypeStruct((), np.int32),
+    }
+    return task, {"params": network.params, "prepared": prepared}, example
 
 
 class Suppressor:
     """Interprets kernels of one layer, a fixed number of lanes at a time.
 
-    Compiled functions are kept, so every call after the first costs no compilation.
+    Compiled programs are kept, so every call after the first with images of the same size costs no
+    compilation.
     """
 
     def __init__(
@@ -180,6 +246,8 @@ class Suppressor:
         settings: SuppressionSettings = SuppressionSettings(),
         *,
         lanes: int = 32,
+        compute: Compute = DEFAULT_COMPUTE,
+        devices: Sequence[Any] | None = None,
     ) -> None:
         """Prepares a layer.
 
@@ -187,37 +255,45 @@ class Suppressor:
           network: whose kernels are interpreted.
           layer: a name or alias from its layer table.
           settings: how the inputs are sought.
-          lanes: optimisations at once; fewer jobs are filled up.
+          lanes: optimisations at once, on all devices together.
+          compute: how the network is computed.
+          devices: those that share the lanes; None takes the first one.
 
         Raises:
           UserError: an unknown layer, or one without maps.
         """
         recipe = find_recipe(settings.optimizer, rate=settings.rate, steps=settings.steps)
         self.network, self.layer, self.settings = network, network.layers.find(layer), settings
-        self.lanes, self.steps = lanes, recipe.steps
-        maps = layer_maps(network, layer)
-        self._maps = jax.jit(maps)
-        self._reference = jax.jit(suppression_reference)
-        self._measures = jax.jit(kernel_measures)
-        self._search = Lanes(
-            suppression_objective(
-                network,
-                layer,
-                alpha=settings.alpha,
-                beta=settings.beta,
-                normalization=settings.normalization,
-            ),
-            recipe.optimizer(),
-            recipe.steps,
-            bounds=network.preprocess.bounds if settings.bounded else None,
-            tolerance=settings.tolerance,
-            patience=settings.patience,
-        )
-        self._compiled: dict[int, Any] = {}
+        self.lanes, self.steps, self.compute = lanes, recipe.steps, compute
+        self._devices = devices
+        self._maps = jax.jit(layer_maps(network, layer))
+        self._streams: dict[tuple[int, int], Stream[int]] = {}
 
     def maps(self, images: np.ndarray) -> np.ndarray:
         """The layer's maps of RGB images [n, h, w, 3] in [0, 1]: float32 [n, h', w', kernels]."""
         return np.asarray(self._maps(self.network.params, self.network.preprocess(images)))
+
+    def similarity(self, size: tuple[int, int]) -> str:
+        """Which measure compares maps of images of so many pixels: "ssim" or "correlation"."""
+        image = jax.ShapeDtypeStruct((1, *size, self.network.preprocess.channels), np.float32)
+        return similarity_name(*self._maps.eval_shape(self.network.params, image).shape[1:3])
+
+    def stream(self, size: tuple[int, int]) -> Stream[int]:
+        """The stream for images of so many pixels (height, width); it is kept."""
+        if size not in self._streams:
+            devices = len(self._devices or (None,))
+            task, shared, example = suppression_task(
+                self.network,
+                self.layer.name,
+                self.settings,
+                size=size,
+                lanes=-(-self.lanes // devices),
+                compute=self.compute,
+            )
+            self._streams[size] = Stream(
+                task, shared, example, width=self.lanes, devices=self._devices
+            )
+        return self._streams[size]
 
     def __call__(
         self,
@@ -226,7 +302,7 @@ class Suppressor:
         *,
         progress: Callable[[int, int], None] | None = None,
     ) -> Suppression:
-        """Runs up to `lanes` jobs together.
+        """Runs jobs: kernel `kernels[i]` on `images[i]`.
 
         Args:
           images: the original RGB image of each job, float [jobs, h, w, 3] in [0, 1].
@@ -235,40 +311,23 @@ class Suppressor:
 
         Raises:
           UserError: a kernel that the layer does not have.
-          ValueError: more jobs than lanes, or numbers of images and kernels that differ.
+          ValueError: no jobs, or numbers of images and kernels that differ.
         """
-        jobs, params = len(images), self.network.params
-        originals, index = fill_lanes(self.network, self.layer, images, kernels, lanes=self.lanes)
-        before = self._maps(params, originals)
-        found = minimise(
-            self._search,
-            originals,
-            self._reference(before, index),
-            shared=params,
-            progress=progress,
-            compiled=self._compiled,
-        )
-        optimised = jnp.asarray(found.inputs)
-        measures = self._measures(
-            before,
-            self._maps(params, optimised),
-            self._maps(params, jnp.zeros_like(originals)),
-            index,
-        )
-        values = {name: np.asarray(value)[:jobs] for name, value in measures.items()}
-        silent = values.pop("peak") <= 0
-        failed = (found.status[:jobs] == LaneStatus.FAILED) & ~silent
-        values |= {"loss": found.loss[:jobs], "steps": found.steps[:jobs].astype(np.float32)}
-        status = np.where(silent, "silent", np.where(failed, "failed", "done"))
-        values = {k: np.where(status == "done", v, np.nan) for k, v in values.items()}
-        trace = np.stack([found.trace[name] for name in TRACE_TERMS], axis=-1)
-        return Suppression(
-            images=np.asarray(self.network.preprocess.invert(optimised))[:jobs],
-            status=tuple(map(str, status)),
-            measures=values,
-            similarity=similarity_name(*before.shape[1:3]),
-            trace=trace.transpose(1, 0, 2)[:jobs],
-        )
+        check_jobs(self.layer, images, kernels)
+        images, planned = np.asarray(images, np.float32), len(images) * self.steps
+        stream = self.stream(images.shape[1:3])
+        ended = []
+
+        def job(index: int) -> Any:
+            return {"image": images[index], "kernel": np.int32(kernels[index])}
+
+        for events in stream.run(range(len(images)), job):
+            ended += events
+            done = sum(len(one.keys) for one in ended)
+            if progress is not None:
+                progress(round((done + stream.under_way) * self.steps), planned)
+        found = suppression_of(ended, self.similarity(images.shape[1:3]))
+        return found.take(np.argsort([key for one in ended for key in one.keys]))
 
 
 def interpret(
@@ -279,6 +338,7 @@ def interpret(
     settings: SuppressionSettings = SuppressionSettings(),
     *,
     lanes: int = 32,
+    compute: Compute = DEFAULT_COMPUTE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Suppression:
     """Interprets every given kernel on every given image.
@@ -290,6 +350,7 @@ def interpret(
       kernels: indices from 0.
       settings: weights of the loss, optimiser, bounds.
       lanes: optimisations at once.
+      compute: how the network is computed.
       progress: called with (lane steps done, lane steps planned).
 
     Returns:
@@ -308,25 +369,9 @@ def interpret(
     pairs = [(image, kernel) for kernel in kernels for image in range(len(images))]
     if not pairs:
         raise UserError("There is nothing to interpret: give at least one kernel and one image.")
-    suppressor = Suppressor(network, layer, settings, lanes=min(lanes, len(pairs)))
-    planned = len(pairs) * suppressor.steps
-    parts = []
-    for start in range(0, len(pairs), suppressor.lanes):
-        batch = pairs[start : start + suppressor.lanes]
-        report = _part_of(progress, start, len(batch), suppressor.steps, planned)
-        parts.append(
-            suppressor(images[[i for i, _ in batch]], [k for _, k in batch], progress=report)
-        )
-    return Suppression(
-        images=np.concatenate([part.images for part in parts]),
-        status=tuple(status for part in parts for status in part.status),
-        measures={
-            name: np.concatenate([part.measures[name] for part in parts])
-            for name in parts[0].measures
-        },
-        similarity=parts[0].similarity,
-        trace=np.concatenate([part.trace for part in parts]),
-    )
+    suppressor = Suppressor(network, layer, settings, lanes=min(lanes, len(pairs)), compute=compute)
+    chosen = images[[image for image, _ in pairs]]
+    return suppressor(chosen, [kernel for _, kernel in pairs], progress=progress)
 
 
 def _checked_images(images: np.ndarray) -> np.ndarray:
@@ -339,12 +384,3 @@ def _checked_images(images: np.ndarray) -> np.ndarray:
             f"[{images.min():g}, {images.max():g}]: divide 8-bit pixels by 255."
         )
     return images.astype(np.float32)
-
-
-def _part_of(
-    progress: Callable[[int, int], None] | None, start: int, jobs: int, steps: int, planned: int
-) -> Callable[[int, int], None] | None:
-    """Turns a batch's progress into the whole call's."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(steps * start + steps * jobs * done // total, planned)

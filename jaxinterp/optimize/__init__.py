@@ -12,3 +12,10 @@ from jaxinterp.optimize.recipes import (
     Recipe as Recipe,
     find_recipe as find_recipe,
 )
+from jaxinterp.optimize.stream import (
+    Ended as Ended,
+    Snapshot as Snapshot,
+    Stream as Stream,
+    StreamCounts as StreamCounts,
+)
+from jaxinterp.optimize.task import Found as Found, Start as Start, Task as Task

@@ -54,6 +54,7 @@ class LaneStatus(enum.IntEnum):
     CONVERGED = 1
     SPENT = 2
     FAILED = 3
+    SKIPPED = 4
 
 
 class LaneState(NamedTuple):
@@ -63,7 +64,7 @@ class LaneState(NamedTuple):
       inputs: where each lane stands, [lanes, ...].
       optimizer: the optimiser's state, each lane's own.
       data: what the objective needs to know of each lane.
-      step: steps done, int32 [lanes].
+      step: moves made, int32 [lanes].
       best_loss: the least loss met so far, [lanes]; infinite before the first step.
       best_inputs: the input that had it, [lanes, ...].
       best_step: the step at which it was met, int32 [lanes].
@@ -92,7 +93,7 @@ class Lanes:
       objective: what is minimised.
       optimizer: any optax optimiser; each lane has its own state, and `update` is given `value`,
         the lane's loss (for `optax.contrib.reduce_on_plateau`).
-      steps: steps after which a lane is spent.
+      steps: moves after which a lane is spent.
       bounds: if given, (lower, upper), broadcastable to one lane's input, or a function from the
         inputs [lanes, ...] to them: after each step the input is clipped to them.
       tolerance: a relative fall of the loss smaller than this is no improvement.
@@ -142,46 +143,44 @@ class Lanes:
     def segment(
         self, length: int
     ) -> Callable[[PyTree, LaneState], tuple[LaneState, dict[str, Array]]]:
-        """A function `(shared, state) -> (state, trace)` that takes `length` steps.
+        """A function `(shared, state) -> (state, trace)`: `length` calls of `step`, jitted.
 
-        The state is donated. The trace holds, for "loss" and every term, float32 [length, lanes]:
-        the values at the input where each step began; NaN where a lane did not run.
+        The state is donated. The trace holds, for "loss" and every term, float32 [length, lanes].
 
         On accelerators the steps are one jitted scan. On CPUs they are calls of one jitted step:
-        inside a loop XLA's CPU backend runs convolutions on a single thread, which took three times
-        as long on two cores.
+        XLA's CPU backend computes backward convolutions in a slower form inside a loop (BENCHMARKS,
+        "Two traits of XLA's CPU backend").
         """
-        if jax.default_backend() == "cpu":
-            step = jax.jit(self._step, donate_argnums=1)
+        if jax.default_backend() != "cpu":
+            return jax.jit(functools.partial(self.scan, length), donate_argnums=1)
+        step = jax.jit(self.step, donate_argnums=1)
 
-            def walk(shared: PyTree, state: LaneState) -> tuple[LaneState, dict[str, Array]]:
-                traces = []
-                for _ in range(length):
-                    state, trace = step(shared, state)
-                    traces.append(trace)
-                return state, {k: jnp.stack([t[k] for t in traces]) for k in traces[0]}
+        def walk(shared: PyTree, state: LaneState) -> tuple[LaneState, dict[str, Array]]:
+            traces = []
+            for _ in range(length):
+                state, trace = step(shared, state)
+                traces.append(trace)
+            return state, {k: jnp.stack([t[k] for t in traces]) for k in traces[0]}
 
-            return walk
+        return walk
 
-        @functools.partial(jax.jit, donate_argnums=1)
-        def advance(shared: PyTree, state: LaneState) -> tuple[LaneState, dict[str, Array]]:
-            return jax.lax.scan(
-                lambda carry, _: self._step(shared, carry), state, None, length=length
-            )
+    def scan(
+        self, length: int, shared: PyTree, state: LaneState
+    ) -> tuple[LaneState, dict[str, Array]]:
+        """`length` steps as one scan; the trace is stacked along a leading axis."""
+        return jax.lax.scan(lambda carry, _: self.step(shared, carry), state, None, length=length)
 
-        return advance
+    def step(self, shared: PyTree, state: LaneState) -> tuple[LaneState, dict[str, Array]]:
+        """Evaluates every running lane once and moves it on.
 
-    def finish(self) -> Callable[[PyTree, LaneState], LaneState]:
-        """A jitted function that also judges the inputs that the last step led to."""
+        A lane's last evaluation, after `steps` moves or when it has converged, only judges where it
+        stands: a lane that spends all its steps is evaluated `steps` + 1 times.
 
-        @functools.partial(jax.jit, donate_argnums=1)
-        def judge(shared: PyTree, state: LaneState) -> LaneState:
-            loss, _ = self.objective(shared, state.inputs, state.data)
-            return self._record(state, loss, active=state.status != LaneStatus.FAILED)
+        Returns:
+          The state, and the trace: "loss" and every term at the inputs where the step began,
+          float32 [lanes]; NaN where a lane did not run.
+        """
 
-        return judge
-
-    def _step(self, shared: PyTree, state: LaneState) -> tuple[LaneState, dict[str, Array]]:
         def total(inputs: Array) -> tuple[Array, tuple[Array, Mapping]]:
             loss, terms = self.objective(shared, inputs, state.data)
             return loss.sum(), (loss, terms)
@@ -202,19 +201,18 @@ class Lanes:
         )(gradient, state.optimizer, state.inputs, value)
         inputs = self._clip(jax.tree.map(jnp.add, state.inputs, updates))
 
-        step = state.step + active
+        stale = active & (state.step - state.mark_step >= self.patience) & (self.patience > 0)
+        spent = active & (state.step >= self.steps)
+        moves = active & ~stale & ~spent
         status = jnp.where(running & ~finite, LaneStatus.FAILED, state.status)
-        if self.patience:
-            stale = active & (state.step - state.mark_step >= self.patience)
-            status = jnp.where(stale, LaneStatus.CONVERGED, status)
-        spent = active & (step >= self.steps) & (status == LaneStatus.RUNNING)
+        status = jnp.where(stale, LaneStatus.CONVERGED, status)
         status = jnp.where(spent, LaneStatus.SPENT, status)
         state = state._replace(
-            inputs=_where(active, inputs, state.inputs),
+            inputs=_where(moves, inputs, state.inputs),
             optimizer=jax.tree.map(
-                lambda new, old: _where(active, new, old), optimizer, state.optimizer
+                lambda new, old: _where(moves, new, old), optimizer, state.optimizer
             ),
-            step=step,
+            step=state.step + moves,
             status=status.astype(jnp.int32),
         )
         trace = {"loss": loss, **terms}

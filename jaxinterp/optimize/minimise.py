@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from jax import Array
 
 from jaxinterp.optimize.lanes import Lanes, LaneStatus
 
-__all__ = ["Minimum", "minimise"]
+__all__ = ["Minimum", "minimise", "segment_length"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +34,15 @@ class Minimum:
     steps: np.ndarray
     status: np.ndarray
     trace: dict[str, np.ndarray]
+
+
+def segment_length(steps: int, most: int) -> int:
+    """The length of segments, at most `most`, in which `steps` + 1 evaluations waste the fewest."""
+    evaluations = steps + 1
+    return min(
+        range((min(most, evaluations) + 1) // 2, min(most, evaluations) + 1),
+        key=lambda length: (-evaluations % length, -length),
+    )
 
 
 def minimise(
@@ -64,21 +72,17 @@ def minimise(
     """
     compiled = {} if compiled is None else compiled
 
-    def function(length: int) -> Any:
-        if length not in compiled:
-            compiled[length] = lanes.segment(length) if length else lanes.finish()
-        return compiled[length]
-
     # Segments of one length, so that only one is compiled; the last may run on past the end, where
     # every lane is spent and stands still.
-    count = math.ceil(lanes.steps / segment)
-    length = math.ceil(lanes.steps / count)
+    length = segment_length(lanes.steps, segment)
+    if length not in compiled:
+        compiled[length] = lanes.segment(length)
     state = lanes.start(jax.numpy.asarray(inputs), data)
     width = len(state.step)
     traces: list[dict[str, np.ndarray]] = []
     done = 0
-    while done < lanes.steps:
-        state, trace = function(length)(shared, state)
+    while True:
+        state, trace = compiled[length](shared, state)
         traces.append(jax.tree.map(np.asarray, trace))
         done = min(done + length, lanes.steps)
         running = int((np.asarray(state.status) == LaneStatus.RUNNING).sum())
@@ -86,7 +90,6 @@ def minimise(
             progress(done * running + lanes.steps * (width - running), lanes.steps * width)
         if not running:
             break
-    state = function(0)(shared, state)
     return Minimum(
         inputs=np.asarray(state.best_inputs),
         loss=np.asarray(state.best_loss),

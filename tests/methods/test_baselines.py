@@ -194,7 +194,7 @@ def test_the_measures_are_those_of_suppression():
         (
             lambda n, x: Baseline(n, "maps", "deconvnet", lanes=2)(x, [0] * 4),
             ValueError,
-            "4 images",
+            "4 jobs for 2 lanes",
         ),
         (lambda n, x: Baseline(n, "maps", "deconvnet")(x, [0]), ValueError, "1 kernels"),
     ],

@@ -123,7 +123,7 @@ def test_a_converged_lane_stops_and_its_neighbours_go_on():
     lanes = Lanes(quadratic, optax.sgd(0.01), 200, patience=10, tolerance=1e-4)
     found = minimise(lanes, starts, data(), shared=SCALE, segment=25)
     assert found.status[4] == LaneStatus.CONVERGED
-    assert found.steps[4] == 11
+    assert found.steps[4] == 10
     assert np.isnan(found.trace["loss"][11:, 4]).all()
     assert (found.status[others_than(4)] == LaneStatus.SPENT).all()
     assert (found.steps[others_than(4)] == 200).all()
@@ -228,10 +228,10 @@ def test_a_second_call_compiles_nothing():
     compilations.clear()
     minimise(lanes, TARGETS, data(), shared=SCALE, segment=10, compiled=compiled)
     assert not compilations
-    assert set(compiled) == {10, 0}
+    assert set(compiled) == {8}  # 31 evaluations in four
     # Steps that are no multiple of the segment take no second one.
     odd, compiled = Lanes(quadratic, optax.adam(0.1), 25), {}
     found = minimise(odd, STARTS, data(), shared=SCALE, segment=10, compiled=compiled)
-    assert set(compiled) == {9, 0}
+    assert set(compiled) == {9}
     assert (found.steps == 25).all()
     assert found.trace["loss"].shape == (25, 8)
