@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 # An environment is made anew when the interpreter, pyproject.toml or constraints.txt change: its stamp bears the
 # interpreter's version and depends on both files.
@@ -11,7 +12,7 @@ CHECK_PYTHON := import sys; sys.version_info >= (3, 11) or sys.exit("jaxinterp n
 $(PYTHON) is %d.%d: choose another with PYTHON=..." % sys.version_info[:2])
 PIP_INSTALL := bin/python -m pip install --disable-pip-version-check -qq
 
-.PHONY: help demo test parity lint lock clean
+.PHONY: help demo test parity bench lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +25,9 @@ test: .venv-test/$(STAMP) ## run the tests; needs no PyTorch (choose with PYTEST
 
 parity: .venv-parity/$(STAMP) ## run the comparisons with PyTorch and Captum; fails if one is skipped
 	JAXINTERP_REQUIRE_PARITY=1 .venv-parity/bin/pytest -m parity $(PYTEST_ARGS)
+
+bench: .venv-parity/$(STAMP) ## measure against PyTorch (choose with BENCH_ARGS="step --only vgg16")
+	.venv-parity/bin/jaxinterp bench $(BENCH_ARGS)
 
 lint: .venv-test/$(STAMP) ## check style, format and types
 	.venv-test/bin/ruff check .

@@ -13,10 +13,14 @@ from typing import Annotated, Any
 import tyro
 
 from jaxinterp import __version__
+from jaxinterp.cli.bench import Bench
 from jaxinterp.cli.evaluate import Evaluate
+from jaxinterp.cli.export import Export
 from jaxinterp.cli.interruption import end_process, interrupts_kept
+from jaxinterp.cli.merge import Merge
 from jaxinterp.cli.models import Models
 from jaxinterp.cli.run import Run
+from jaxinterp.cli.status import Status
 from jaxinterp.cli.train import Train
 from jaxinterp.cli.weights import Weights
 from jaxinterp.errors import UserError
@@ -25,10 +29,14 @@ __all__ = ["main"]
 
 _Commands = (
     Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Status, tyro.conf.subcommand("status")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Merge, tyro.conf.subcommand("merge")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 
 import tyro
 
-from jaxinterp.cli.arguments import Debug, Overrides, loading
+from jaxinterp.cli.arguments import Debug, Overrides, loading, optional
 from jaxinterp.errors import UserError, nearest
 
 __all__ = ["Run"]
@@ -22,18 +22,29 @@ class Run:
     Running the same config again does only what is missing.
 
     Example: jaxinterp run configs/demo.toml --set images.size=64 --set output=runs/large
+    Four processes on one folder: jaxinterp run CONFIG.toml --process I --processes 4, I = 0 to 3
     """
 
     config: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CONFIG.toml")]
     """The config file (TOML)."""
     overrides: Overrides = ()
+    process: Annotated[int | None, optional("I")] = None
+    """This process's number, from 0, where several share the run folder."""
+    processes: Annotated[int | None, optional("N")] = None
+    """How many share it."""
+    scheduler: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Reads both from Slurm (steps and arrays), Open MPI, Kubernetes, or RANK and WORLD_SIZE."""
+    distributed: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Connects the processes by jax.distributed, as TPU pods need it."""
+    coordinator: Annotated[str | None, optional("HOST:PORT")] = None
+    """Address of process 0, for --distributed where JAX cannot find it out."""
     debug: Debug = False
 
     def __call__(self) -> None:
         method = _method(self.config, self.overrides)
         if method not in _METHODS:
             raise UserError(nearest(method, _METHODS, kind="method"))
-        result = _METHODS[method](self.config, self.overrides)
+        result = _METHODS[method](self)
         if result.failed and not result.done:
             sys.exit(1)
 
@@ -47,28 +58,43 @@ class _Outcome(Protocol):
     def failed(self) -> int: ...
 
 
-def _suppression(config: str, overrides: Sequence[str]) -> _Outcome:
+def _suppression(command: Run) -> _Outcome:
     with loading():
         from jaxinterp.config import load_config
         from jaxinterp.console.run import RunConsole
         from jaxinterp.sweep.config import RunConfig
-        from jaxinterp.sweep.run import run
+        from jaxinterp.sweep.hosts import find_hosts
+        from jaxinterp.sweep.run import Stopped, run
 
-    settings = load_config(RunConfig, config, overrides)
-    with RunConsole() as console:
-        result = run(settings, listener=console)
-        console.close_with(result)
+    settings = load_config(RunConfig, command.config, command.overrides)
+    hosts = find_hosts(
+        command.process,
+        command.processes,
+        scheduler=command.scheduler,
+        distributed=command.distributed,
+        coordinator=command.coordinator,
+    )
+    try:
+        with RunConsole() as console:
+            result = run(settings, listener=console, hosts=hosts)
+            console.close_with(result)
+    except Stopped:
+        print("Stopped; the same command goes on from here.", file=sys.stderr)
+        sys.exit(143)
     return result
 
 
-def _comparison(config: str, overrides: Sequence[str]) -> _Outcome:
+def _comparison(command: Run) -> _Outcome:
     with loading():
         from jaxinterp.config import load_config
         from jaxinterp.console.comparison import ComparisonConsole
         from jaxinterp.sweep.comparison.config import ComparisonConfig
         from jaxinterp.sweep.comparison.run import run_comparison
 
-    settings = load_config(ComparisonConfig, config, overrides)
+    given = (command.process, command.processes, command.coordinator)
+    if command.scheduler or command.distributed or any(one is not None for one in given):
+        raise UserError("A comparison runs in one process: leave out the options of several.")
+    settings = load_config(ComparisonConfig, command.config, command.overrides)
     console = ComparisonConsole()
     with console:
         result = run_comparison(settings, listener=console)
@@ -76,7 +102,7 @@ def _comparison(config: str, overrides: Sequence[str]) -> _Outcome:
     return result
 
 
-_METHODS: dict[str, Callable[[str, Sequence[str]], _Outcome]] = {
+_METHODS: dict[str, Callable[[Run], _Outcome]] = {
     "suppression": _suppression,
     "comparison": _comparison,
 }

@@ -29,5 +29,5 @@ class ComparisonConsole(RunConsole):
             self._console.print(layer.note, soft_wrap=True)
             self._console.print()
         self._say_how_it_ended(result)
-        self._console.print(f"tables: {result.folder / 'table.md'}", soft_wrap=True)
+        self._console.print(f"tables: {str(result.folder).rstrip('/')}/table.md", soft_wrap=True)
         self._console.print(f"report: {result.page}", soft_wrap=True)

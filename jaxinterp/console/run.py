@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RunConsole"]
 
+_SECONDS_A_LINE = 15
+
 
 class RunConsole(Listener):
     """Shows a run: a bar with rate and time left, or plain lines where there is no terminal."""
@@ -35,8 +38,9 @@ class RunConsole(Listener):
             disable=not self._console.is_terminal,
         )
         self._task = self._progress.add_task("preparing", total=None, status="")
-        self._planned = self._before = self._stored = 0
-        self._started = time.perf_counter()
+        self._planned = self._before = self._stored = self._failed = self._new = 0
+        self._started = self._said = time.perf_counter()
+        self._title = ""
 
     def __enter__(self) -> RunConsole:
         self._progress.start()
@@ -67,6 +71,8 @@ class RunConsole(Listener):
         self._console.print(f"{jobs} jobs{kept}")
 
     def batch(self, title: str) -> None:
+        self._say_where_it_stands()
+        self._title = title
         self._progress.update(self._task, description=title)
 
     def advanced(self, jobs: float) -> None:
@@ -80,19 +86,30 @@ class RunConsole(Listener):
 
     def finished(self, records: Sequence[dict[str, Any]]) -> None:
         self._stored += len(records)
+        self._failed += sum(record["status"] == "failed" for record in records)
+        self._new += len(records)
+        # Without a terminal a line now and then; with one, the bar tells.
+        if not self._console.is_terminal and time.perf_counter() - self._said > _SECONDS_A_LINE:
+            self._say_where_it_stands()
+
+    def _say_where_it_stands(self) -> None:
+        """A line, if jobs have ended since the last one."""
+        if not self._new:
+            return
         seconds = time.perf_counter() - self._started
-        layer = records[0]["layer"]
-        bad = sum(record["status"] == "failed" for record in records)
-        failed = f", {bad} failed" if bad else ""
+        failed = f", {self._failed} failed" if self._failed else ""
+        layer = self._title.split(",", 1)[0]
         self._console.print(
             f"{self._before + self._stored}/{self._planned} jobs, {layer}{failed}, "
             f"{60 * self._stored / seconds:.0f} jobs/min, {_duration(seconds)}",
             soft_wrap=True,
         )
-        self._progress.update(self._task, description="report")
+        self._new = self._failed = 0
+        self._said = time.perf_counter()
 
     def close_with(self, result: RunResult) -> None:
         """The last words: how the jobs ended, the table, and where the report is."""
+        self._say_where_it_stands()
         self._progress.stop()
         table = Table(title=None, show_edge=False)
         for column in ("layer", "input", "similarity", "MSE of the rest", "of the original's"):
@@ -100,9 +117,23 @@ class RunConsole(Listener):
         for layer, rows in result.tables.items():
             for row in rows:
                 table.add_row(layer, *row)
-        print_whole(self._console, table)
+        if result.tables:
+            print_whole(self._console, table)
         self._say_how_it_ended(result)
-        self._console.print(f"report: {result.page}", soft_wrap=True)
+        if not math.isnan(result.occupancy):
+            devices = f"{result.devices} device" + "s" * (result.devices > 1)
+            self._console.print(
+                f"lanes {result.occupancy:.0%} occupied, "
+                f"{result.rate:.0f} lane steps/s on {devices}"
+            )
+        if result.page is None:
+            self._console.print(
+                f"{result.left} jobs are left to other processes, or to the same command again; "
+                "the report is written when all are done.",
+                soft_wrap=True,
+            )
+        else:
+            self._console.print(f"report: {result.page}", soft_wrap=True)
 
     def _say_how_it_ended(self, result: RunResult | ComparisonResult) -> None:
         silent = f", {result.silent} silent" if result.silent else ""

@@ -43,6 +43,10 @@ BETA = 0.3
 """Weight of L_r; chosen by measurement, see docs/suppression_study.md."""
 
 
+_ROUNDING = 1e-6
+"""A relative difference of maps up to this is float32's rounding, not the input's doing."""
+
+
 class SuppressionReference(NamedTuple):
     """What the loss needs to know of the original's maps.
 
@@ -123,11 +127,14 @@ def suppression_terms(
     height, width = features.shape[-3:-1]
     scale = height * width if normalization == "paper" else 1
     selected = _select(features, reference.kernel)
-    difference = _norm(selected - reference.selected)
+    difference = _norm(selected - reference.selected) / _or_one(reference.selected_norm)
+    # What rounds otherwise is no difference: at the original, where the optimisation starts, the
+    # norm's gradient would be a unit vector along the rounding.
+    difference = jnp.where(difference > _ROUNDING, difference, 0)
     rest = _rest_norm(features, reference.kernel)
     pixels = inputs.shape[-3] * inputs.shape[-2]
     return SuppressionTerms(
-        preservation=difference / (scale * _or_one(reference.selected_norm)),
+        preservation=difference / scale,
         suppression=rest / (scale * _or_one(reference.rest_norm)),
         regularization=jnp.abs(inputs).sum((-3, -2, -1)) / pixels,
     )

@@ -30,7 +30,7 @@ from jaxinterp.attribution import backward, kernel_map
 from jaxinterp.errors import UserError
 from jaxinterp.methods.kernel_measures import select_maps
 from jaxinterp.methods.lane_inputs import fill_lanes
-from jaxinterp.methods.suppression import layer_maps
+from jaxinterp.methods.layer_maps import layer_maps
 from jaxinterp.metrics import map_similarity
 from jaxinterp.models.folding import fold_batch_norm
 from jaxinterp.models.network import Network

@@ -12,7 +12,7 @@ from jaxinterp.errors import UserError
 from jaxinterp.models.layer_table import Layer
 from jaxinterp.models.network import Network
 
-__all__ = ["check_jobs", "fill_lanes"]
+__all__ = ["check_jobs", "checked_images", "fill_lanes"]
 
 
 def check_jobs(layer: Layer, images: np.ndarray, kernels: Sequence[int] | np.ndarray) -> None:
@@ -68,3 +68,20 @@ def fill_lanes(
     filled = np.resize(np.arange(jobs), lanes)
     inputs = network.preprocess(np.asarray(images, np.float32)[filled])
     return inputs, jnp.asarray(np.asarray(kernels, np.int32)[filled])
+
+
+def checked_images(images: np.ndarray) -> np.ndarray:
+    """Images [n, h, w, channels] in [0, 1] as float32.
+
+    Raises:
+      UserError: they are of another form.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or not images.size:
+        raise UserError(f"Images are [n, h, w, channels], got shape {images.shape}.")
+    if not np.issubdtype(images.dtype, np.floating) or images.min() < -0.01 or images.max() > 1.01:
+        raise UserError(
+            f"Images are floating-point RGB in [0, 1], got {images.dtype} in "
+            f"[{images.min():g}, {images.max():g}]: divide 8-bit pixels by 255."
+        )
+    return images.astype(np.float32)

@@ -13,7 +13,7 @@ from jax import Array
 
 from jaxinterp.errors import UserError
 from jaxinterp.models.network import Network
-from jaxinterp.transform import capture, stage
+from jaxinterp.transform import capture, fast_convolutions, stage
 
 __all__ = ["DEFAULT_COMPUTE", "Compute", "at_precision", "frozen_maps", "layer_maps"]
 
@@ -76,6 +76,8 @@ def frozen_maps(
       UserError: as `layer_maps`.
     """
     maps = at_precision(layer_maps(network, layer), compute)
+    if compute.convolutions != "direct":
+        maps = fast_convolutions(maps, algorithm=compute.convolutions)
     example = jax.ShapeDtypeStruct(shape, np.float32)
     prepared, staged = stage(maps, network.params, example)
     return prepared, at_precision(staged, compute)

@@ -30,8 +30,9 @@ from jaxinterp.losses.suppression import (
     suppression_reference,
     suppression_terms,
 )
+from jaxinterp.methods.details import details
 from jaxinterp.methods.kernel_measures import kernel_measures
-from jaxinterp.methods.lane_inputs import check_jobs
+from jaxinterp.methods.lane_inputs import check_jobs, checked_images
 from jaxinterp.methods.layer_maps import (
     DEFAULT_COMPUTE,
     Compute,
@@ -42,16 +43,7 @@ from jaxinterp.methods.layer_maps import (
 from jaxinterp.methods.suppression_result import TRACE_TERMS, Suppression, suppression_of
 from jaxinterp.metrics import similarity_name
 from jaxinterp.models.network import Network
-from jaxinterp.optimize import (
-    Found,
-    Lanes,
-    LaneStatus,
-    Objective,
-    Start,
-    Stream,
-    Task,
-    find_recipe,
-)
+from jaxinterp.optimize import Found, Lanes, LaneStatus, Objective, Start, Stream, Task, find_recipe
 
 __all__ = [
     "TRACE_TERMS",
@@ -65,6 +57,9 @@ __all__ = [
     "suppression_task",
 ]
 
+_SMOOTHING = 1.5
+"""From docs/optimizers.md."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SuppressionSettings:
@@ -74,9 +69,15 @@ class SuppressionSettings:
       alpha: weight of the suppression of all other kernels, Eq. 4.
       beta: weight of the input's L1 norm, Eq. 4.
       normalization: "relative" (default) or "paper", see `jaxinterp.losses.suppression`.
-      optimizer: "adam" or "paper", see `jaxinterp.optimize.recipes`.
+      optimizer: "relative" (default), "adam" or "paper", see `jaxinterp.optimize.recipes`.
       rate: the first learning rate; None takes the optimiser's own default.
       steps: likewise.
+      smoothing: the gradient followed is that of sqrt(L_p^2 + (smoothing L)^2) instead of L_p, with
+        the present loss L held fixed: L_p has a kink at the original, where the search starts. The
+        loss that is recorded and compared is Eq. 4's. 0 switches it off; None takes 1.5 for
+        "relative" with the relative normalization and 0 otherwise.
+      start: "image", or "details": half of what the image has beyond its Gaussian blur of 2 px,
+        from which most kernels are reached sooner and those that answer to plain colour not at all.
       bounded: keep the input displayable (every pixel in [0, 1]). The paper does not.
       tolerance: a relative fall of the loss smaller than this is no improvement.
       patience: an optimisation without improvement for so many steps has converged; 0: never.
@@ -85,9 +86,11 @@ class SuppressionSettings:
     alpha: float = ALPHA
     beta: float = BETA
     normalization: Literal["relative", "paper"] = "relative"
-    optimizer: Literal["adam", "paper"] = "adam"
+    optimizer: Literal["relative", "adam", "paper"] = "relative"
     rate: float | None = None
     steps: int | None = None
+    smoothing: float | None = None
+    start: Literal["image", "details"] = "image"
     bounded: bool = True
     tolerance: float = 1e-4
     patience: int = 0
@@ -99,12 +102,16 @@ class SuppressionSettings:
         notice.
         """
         recipe = find_recipe(self.optimizer, rate=self.rate, steps=self.steps)
-        return dataclasses.replace(self, rate=recipe.rate, steps=recipe.steps)
+        smoothed = self.optimizer == "relative" and self.normalization == "relative"
+        smoothing = (_SMOOTHING if smoothed else 0.0) if self.smoothing is None else self.smoothing
+        return dataclasses.replace(self, rate=recipe.rate, steps=recipe.steps, smoothing=smoothing)
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "tolerance"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a number from 0, got {getattr(self, name)}")
+        if self.smoothing is not None and not 0 <= self.smoothing < math.inf:
+            raise ValueError(f"smoothing must be a number from 0, got {self.smoothing}")
         if self.rate is not None and not 0 < self.rate < math.inf:
             raise ValueError(f"rate must be a number above 0, got {self.rate}")
         if self.steps is not None and self.steps < 1:
@@ -137,12 +144,24 @@ def _objective(
     alpha: float,
     beta: float,
     normalization: Normalization,
+    smoothing: float = 0.0,
+    proximal: bool = False,
 ) -> Objective:
+    """Eq. 4 with the gradient that an optimiser wants; `proximal` leaves out that of L_r."""
+
     def objective(
         shared: Any, inputs: Array, data: SuppressionReference
     ) -> tuple[Array, Mapping[str, Array]]:
         terms = suppression_terms(maps(shared, inputs), inputs, data, normalization=normalization)
         loss = terms.preservation + alpha * terms.suppression + beta * terms.regularization
+        kept, plain = terms.preservation, beta * terms.regularization
+        if smoothing:
+            width = smoothing * jax.lax.stop_gradient(loss)
+            # The tiny number keeps 0 / 0 away where the loss is 0.
+            kept = jnp.sqrt(jnp.square(kept) + jnp.square(width) + 1e-20)
+        followed = kept + alpha * terms.suppression + (0 if proximal else plain)
+        if smoothing or proximal:
+            loss = followed + jax.lax.stop_gradient(loss - followed)
         return loss, terms._asdict()
 
     return objective
@@ -175,9 +194,11 @@ def suppression_task(
     Raises:
       UserError: an unknown layer, or one without maps.
     """
+    settings = settings.resolved()
     recipe = find_recipe(settings.optimizer, rate=settings.rate, steps=settings.steps)
     preprocess = network.preprocess
     shape = (*size, preprocess.channels)
+    proximal = settings.optimizer == "relative"
     maps = at_precision(layer_maps(network, layer), compute)
     prepared, frozen = frozen_maps(network, layer, (lanes, *shape), compute)
     objective = _objective(
@@ -185,6 +206,8 @@ def suppression_task(
         alpha=settings.alpha,
         beta=settings.beta,
         normalization=settings.normalization,
+        smoothing=settings.smoothing or 0.0,
+        proximal=proximal,
     )
 
     def begin(shared: Any, jobs: Any) -> Start:
@@ -192,7 +215,8 @@ def suppression_task(
         reference = suppression_reference(maps(shared["params"], inputs), jobs["kernel"])
         # Not by the norm, which is 0 for a map of NaN, too.
         silent = jnp.abs(reference.selected).max((-2, -1)) == 0
-        return Start(inputs, reference, ~silent)
+        start = inputs if settings.start == "image" else details(inputs)
+        return Start(start, reference, ~silent)
 
     def end(shared: Any, jobs: Any, found: Found) -> Any:
         originals = preprocess(jobs["image"])
@@ -216,7 +240,7 @@ def suppression_task(
     task = Task(
         Lanes(
             objective,
-            recipe.optimizer(),
+            recipe.optimizer(l1=settings.beta / math.prod(size) if proximal else 0.0),
             recipe.steps,
             bounds=preprocess.bounds if settings.bounded else None,
             tolerance=settings.tolerance,
@@ -365,22 +389,10 @@ def interpret(
       >>> result = interpret(network, images, "relu3_3", [3, 17])
       >>> result.images[0]  # what kernel 3 responds to in the first image
     """
-    images = _checked_images(images)
+    images = checked_images(images)
     pairs = [(image, kernel) for kernel in kernels for image in range(len(images))]
     if not pairs:
         raise UserError("There is nothing to interpret: give at least one kernel and one image.")
     suppressor = Suppressor(network, layer, settings, lanes=min(lanes, len(pairs)), compute=compute)
     chosen = images[[image for image, _ in pairs]]
     return suppressor(chosen, [kernel for _, kernel in pairs], progress=progress)
-
-
-def _checked_images(images: np.ndarray) -> np.ndarray:
-    images = np.asarray(images)
-    if images.ndim != 4 or not images.size:
-        raise UserError(f"Images are [n, h, w, channels], got shape {images.shape}.")
-    if not np.issubdtype(images.dtype, np.floating) or images.min() < -0.01 or images.max() > 1.01:
-        raise UserError(
-            f"Images are floating-point RGB in [0, 1], got {images.dtype} in "
-            f"[{images.min():g}, {images.max():g}]: divide 8-bit pixels by 255."
-        )
-    return images.astype(np.float32)

@@ -93,6 +93,10 @@ def compile_programs(
     state = jax.eval_shape(make_idle, shared)
     slots = jax.ShapeDtypeStruct((moved * len(devices),), jnp.int32)
     jobs = several(moved * len(devices))
+    of_one = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((width // len(devices), *leaf.shape[1:]), leaf.dtype),
+        state,
+    )
     advance, segment = _advance(
         placement, task.lanes, shared, state, length, dict(compiler_options or {})
     )
@@ -104,7 +108,7 @@ def compile_programs(
             functools.partial(_refill, task), shared, state, slots, jobs, donated=(1,)
         ),
         read=placement.compile(functools.partial(_read, task), shared, state, slots, jobs),
-        terms=tuple(jax.eval_shape(task.lanes.step, shared, state)[1]),
+        terms=tuple(jax.eval_shape(task.lanes.step, shared, of_one)[1]),
         bytes_needed=_bytes_needed(segment),
     )
 
@@ -142,6 +146,9 @@ class _Placement:
                 mesh=self._mesh,
                 in_specs=(PartitionSpec(), *[part] * (len(arguments) - 1)),
                 out_specs=(part, own) if trace_axis else part,
+                # Staged networks bind operations on values that vary over devices and on weights,
+                # which do not, without saying so; nothing here is summed over devices.
+                check_vma=False,
             )
         placed = [
             jax.tree.map(

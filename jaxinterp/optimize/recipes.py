@@ -8,9 +8,11 @@ from typing import Literal
 import optax
 import optax.contrib
 
+from jaxinterp.optimize.relative import relative_adam
+
 __all__ = ["RECIPES", "Recipe", "find_recipe"]
 
-RecipeName = Literal["adam", "paper"]
+RecipeName = Literal["adam", "relative", "paper"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,9 +21,11 @@ class Recipe:
 
     Attributes:
       name: "adam": Adam (b1 0.95, b2 0.95) whose rate falls linearly to zero over all steps.
+        "relative": Adam (b1 0.9, b2 0.9) whose steps are relative to the input's magnitude, see
+        `relative_adam`; its rate falls likewise.
         "paper": the suppression paper's gradient descent, the rate halved whenever the loss has not
         fallen (by 1e-4 of itself) for 50 steps.
-      rate: the first learning rate, in units of the network's input.
+      rate: the first learning rate, in units of the network's input; for "relative" a share of it.
       steps: how many.
     """
 
@@ -29,26 +33,35 @@ class Recipe:
     rate: float
     steps: int
 
-    def optimizer(self) -> optax.GradientTransformation:
+    def optimizer(self, *, l1: float = 0.0) -> optax.GradientTransformation:
         """The optax optimiser.
 
+        Args:
+          l1: weight of an L1 norm of the input that the gradients leave out and "relative" takes
+            account of; 0 if they include it.
+
         Raises:
-          ValueError: an unknown name.
+          ValueError: an unknown name, or an L1 norm left to an optimiser that would ignore it.
         """
+        if l1 and self.name != "relative":
+            raise ValueError(f"only 'relative' minimises an L1 norm itself, not {self.name!r}")
         if self.name == "adam":
             schedule = optax.linear_schedule(self.rate, 0.0, self.steps)
             return optax.adam(schedule, b1=0.95, b2=0.95)
+        if self.name == "relative":
+            return relative_adam(optax.linear_schedule(self.rate, 0.0, self.steps), l1=l1)
         if self.name == "paper":
             plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=50, rtol=1e-4)
             return optax.chain(optax.sgd(self.rate), plateau)
-        raise ValueError(f"optimizer is 'adam' or 'paper', not {self.name!r}")
+        raise ValueError(f"optimizer is one of {', '.join(RECIPES)}, not {self.name!r}")
 
 
 RECIPES: dict[str, Recipe] = {
     "adam": Recipe("adam", rate=0.1, steps=200),
+    "relative": Recipe("relative", rate=0.08, steps=200),
     "paper": Recipe("paper", rate=10.0, steps=10_000),
 }
-"""The defaults of each: see docs/suppression_study.md for how Adam's were chosen."""
+"""The defaults of each: docs/suppression_study.md and docs/optimizers.md say how they came."""
 
 
 def find_recipe(name: str, *, rate: float | None = None, steps: int | None = None) -> Recipe:

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def write_report(
     views: Iterable[JobView],
     *,
     figures: int | None = None,
+    counts: Mapping[str, int] | None = None,
 ) -> Path:
     """Writes `folder/index.html` and `folder/figures/<layer>_k<kernel>_<image>.png`.
 
@@ -56,6 +57,8 @@ def write_report(
       views: the jobs in the order to show them; layers appear in the order in which they are met,
         kernels by number. Only the first `MOST_JOBS` go into the page, which says so.
       figures: draw at most so many jobs, the first ones; None draws all.
+      counts: how many jobs of the run are "done", "silent" and "failed", where `views` are a choice
+        of them; None counts the views.
 
     Returns:
       The path of the page.
@@ -69,7 +72,7 @@ def write_report(
     folder = Path(folder)
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-        return _write(folder, head, tables, views, figures)
+        return _write(folder, head, tables, views, figures, counts)
     except OSError as error:
         raise UserError(
             f"The report cannot be written to {folder}: {error.strerror or error}."
@@ -82,6 +85,7 @@ def _write(
     tables: Sequence[Table],
     views: Iterable[JobView],
     figures: int | None,
+    counts: Mapping[str, int] | None,
 ) -> Path:
     page = _Page()
     names = _FigureNames()
@@ -93,6 +97,9 @@ def _write(
             _replace(folder / figure, kernel_figure(view))
             drawn += 1
         page.add(view, figure)
+    page.is_choice = counts is not None and sum(counts.values()) != page.total
+    if counts is not None:
+        page.counts.update(counts)
     index = folder / "index.html"
     # Names come from the file system and may hold what UTF-8 cannot.
     _replace(index, page.render(head, tables, drawn).encode("utf-8", "replace"))
@@ -171,6 +178,7 @@ class _Page:
 
     def __init__(self) -> None:
         self.total = 0
+        self.is_choice = False
         self.counts = {"done": 0, "silent": 0, "failed": 0}
         self.layers: dict[str, dict[int, list[_Tile]]] = {}
         self.images: dict[str, None] = {}
@@ -236,7 +244,8 @@ class _Page:
             "headline": [m for m in _HEADLINE if m in self.metrics] or list(self.metrics)[:3],
             "backgrounds": self.backgrounds,
             "counts": self.counts,
-            "total": self.total,
+            "total": sum(self.counts.values()),
+            "is_choice": self.is_choice,
             "shown": min(self.total, MOST_JOBS),
             "drawn": drawn,
             "style": Markup(_asset("page.css")),

@@ -6,9 +6,17 @@ import dataclasses
 from typing import Literal
 
 from jaxinterp.data.images import ImagesConfig
+from jaxinterp.methods.layer_maps import Compute
 from jaxinterp.methods.suppression import SuppressionSettings
 
-__all__ = ["KernelChoice", "LayerConfig", "ModelConfig", "ReportConfig", "RunConfig"]
+__all__ = [
+    "KernelChoice",
+    "LayerConfig",
+    "ModelConfig",
+    "ReportConfig",
+    "RunConfig",
+    "StoreConfig",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +93,24 @@ class ReportConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class StoreConfig:
+    """How results are kept.
+
+    Attributes:
+      images: the type of the stored images: "float32", "bfloat16" (half the size, three digits) or
+        "uint8" (a quarter, for images in [0, 1], rounded to 1/255).
+      checkpoint: segments between two checkpoints of the lanes' state; 0 for none.
+    """
+
+    images: Literal["float32", "bfloat16", "uint8"] = "float32"
+    checkpoint: int = 40
+
+    def __post_init__(self) -> None:
+        if self.checkpoint < 0:
+            raise ValueError(f"checkpoint must be at least 0 segments, got {self.checkpoint}")
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """A whole run.
 
@@ -93,8 +119,12 @@ class RunConfig:
       title: heading of the report.
       method: what is done; "suppression" so far.
       model, images, layers: what it is done with.
-      lanes: optimisations at once.
+      lanes: optimisations at once, on all devices of a process together; "auto" chooses by the
+        device and its memory.
+      devices: how many of a process's devices share them; None takes all.
       suppression: the method's own settings.
+      compute: how the network is computed.
+      store: how results are kept.
       report: what is written for people.
     """
 
@@ -104,8 +134,11 @@ class RunConfig:
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     title: str = "Kernels by suppression"
     method: Literal["suppression"] = "suppression"
-    lanes: int = 32
+    lanes: int | Literal["auto"] = "auto"
+    devices: int | None = None
     suppression: SuppressionSettings = dataclasses.field(default_factory=SuppressionSettings)
+    compute: Compute = dataclasses.field(default_factory=Compute)
+    store: StoreConfig = dataclasses.field(default_factory=StoreConfig)
     report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
@@ -113,8 +146,15 @@ class RunConfig:
             raise ValueError("output is the run folder's name, and must not be empty")
         if not self.layers:
             raise ValueError("a run needs at least one of [[layers]]")
-        if self.lanes < 1:
+        if self.lanes != "auto" and self.lanes < 1:
             raise ValueError(f"lanes must be at least 1, got {self.lanes}")
+        if self.devices is not None and self.devices < 1:
+            raise ValueError(f"devices must be at least 1, got {self.devices}")
+        if self.store.images == "uint8" and not self.suppression.bounded:
+            raise ValueError(
+                "store.images is 'uint8', which holds pixels in [0, 1] only, and "
+                "suppression.bounded is false: take 'bfloat16'"
+            )
         names = [layer.name for layer in self.layers]
         for name in names:
             if names.count(name) > 1:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxinterp import __version__
 from jaxinterp.data.images import NamedImage
 from jaxinterp.errors import UserError
-from jaxinterp.methods.suppression import layer_maps
+from jaxinterp.methods.layer_maps import layer_maps
 from jaxinterp.models.layer_table import Layer
 from jaxinterp.models.network import Network
 from jaxinterp.sweep.config import LayerConfig
@@ -47,14 +47,15 @@ def recorded(
     """The manifest of a folder that is resumed, or None in a new one.
 
     Raises:
-      UserError: the folder was made with other weights or images, or its manifest is damaged.
+      UserError: the folder was made with other weights or images, by another version, or its
+        manifest is damaged.
     """
     manifest = folder.manifest
     if manifest is None:
         return None
     if manifest["weights_sha256"] != network.weights_sha256:
         raise UserError(
-            f"The weights of {network.name!r} are not those that {folder.path} was made with "
+            f"The weights of {network.name!r} are not those that {folder.name} was made with "
             f"({network.weights_sha256[:12]} instead of {manifest['weights_sha256'][:12]}): "
             "give another `output`."
         )
@@ -62,7 +63,7 @@ def recorded(
     # In this order: it decides which job a stored array belongs to.
     if list(manifest["images"].items()) != list(digests.items()):
         raise UserError(
-            f"The images are not those that {folder.path} was made with "
+            f"The images are not those that {folder.name} was made with "
             f"({_difference(manifest['images'], digests)}): give another `output`."
         )
     return manifest

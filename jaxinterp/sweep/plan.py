@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import hashlib
 import json
+import operator
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -21,12 +23,14 @@ from jaxinterp.sweep.config import KernelChoice, LayerConfig, RunConfig
 __all__ = [
     "HasLayers",
     "Job",
+    "Plan",
     "batches",
     "choose_kernels",
     "image_digest",
     "job_id",
     "make_plan",
     "needs_activity",
+    "plan_of",
     "resolve_layers",
 ]
 
@@ -157,12 +161,103 @@ def _parse_ranges(text: str, layer: Layer) -> list[int]:
     return kernels
 
 
+class Plan(Sequence[Job]):
+    """Every kernel of every layer on every image, layer by layer and kernel by kernel.
+
+    Jobs are worked out when they are asked for, so that a plan of millions costs nothing.
+
+    Attributes:
+      layers: the indices of each layer's jobs, in order.
+    """
+
+    def __init__(
+        self,
+        common: Mapping[str, Any],
+        kernels: Mapping[str, Sequence[int]],
+        digests: Sequence[str],
+    ) -> None:
+        """A plan.
+
+        Args:
+          common: what decides the results of all jobs alike: "method", "model", "settings" and
+            "weights".
+          kernels: by layer name, in order.
+          digests: of the images, as `image_digest` gives them.
+        """
+        self._kernels = {layer: tuple(map(int, chosen)) for layer, chosen in kernels.items()}
+        self._digests = tuple(digests)
+        self.layers: dict[str, range] = {}
+        stop = 0
+        for layer, chosen in self._kernels.items():
+            start, stop = stop, stop + len(chosen) * len(self._digests)
+            self.layers[layer] = range(start, stop)
+        self._names = list(self.layers)
+        self._stops = [jobs.stop for jobs in self.layers.values()]
+        # An identity's text but for its first two keys, image and kernel: `json.dumps` of the whole
+        # would take ten times as long.
+        self._tails = [
+            json.dumps({**common, "layer": layer}, sort_keys=True)[1:] for layer in self._names
+        ]
+        if set(common) != {"method", "model", "settings", "weights"}:
+            raise ValueError(f"an identity has other keys: {sorted(common)}")
+
+    def __len__(self) -> int:
+        return self._stops[-1] if self._stops else 0
+
+    @overload
+    def __getitem__(self, index: int) -> Job: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Job]: ...
+    def __getitem__(self, index: int | slice) -> Job | list[Job]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place = range(len(self))[operator.index(index)]
+        number = bisect.bisect_right(self._stops, place)
+        layer = self._names[number]
+        row, image = divmod(place - self.layers[layer].start, len(self._digests))
+        kernel = self._kernels[layer][row]
+        head = f'{{"image": "{self._digests[image]}", "kernel": {kernel}, '
+        return Job(place, layer, kernel, image, _short_hash(head + self._tails[number]))
+
+    def kernel_jobs(self, layer: str, kernel: int) -> range:
+        """The jobs of one kernel, none if it is not in the plan."""
+        kernels = self._kernels.get(layer, ())
+        if kernel not in kernels:
+            return range(0)
+        start = self.layers[layer].start + kernels.index(kernel) * len(self._digests)
+        return range(start, start + len(self._digests))
+
+
+def plan_of(
+    config: RunConfig,
+    model: str,
+    weights_sha256: str,
+    kernels: Mapping[str, Sequence[int]],
+    digests: Sequence[str],
+) -> Plan:
+    """The plan of a run of which only the record is at hand.
+
+    Args:
+      config: the run's.
+      model, weights_sha256: name and hash of the network.
+      kernels: by layer name, what `choose_kernels` gave.
+      digests: of the images.
+    """
+    common = {
+        "model": model,
+        "weights": weights_sha256,
+        "method": config.method,
+        "settings": to_dict(config.suppression),
+    }
+    return Plan(common, kernels, digests)
+
+
 def make_plan(
     config: RunConfig,
     network: Network,
     images: Sequence[NamedImage],
     kernels: Mapping[str, Sequence[int]],
-) -> list[Job]:
+) -> Plan:
     """All jobs, layer by layer, kernel by kernel.
 
     Args:
@@ -171,26 +266,17 @@ def make_plan(
       images: the images.
       kernels: by layer name, what `choose_kernels` gave.
     """
-    common = {
-        "model": network.name,
-        "weights": network.weights_sha256,
-        "method": config.method,
-        "settings": to_dict(config.suppression),
-    }
     digests = [image_digest(image) for image in images]
-    jobs = []
-    for layer, chosen in kernels.items():
-        for kernel in chosen:
-            for image, digest in enumerate(digests):
-                identity = {**common, "layer": layer, "kernel": int(kernel), "image": digest}
-                jobs.append(Job(len(jobs), layer, int(kernel), image, job_id(identity)))
-    return jobs
+    return plan_of(config, network.name, network.weights_sha256, kernels, digests)
 
 
 def job_id(identity: Mapping[str, Any]) -> str:
     """16 hex digits over all that decides a job's result."""
-    text = json.dumps(identity, sort_keys=True).encode()
-    return hashlib.sha256(text).hexdigest()[:16]
+    return _short_hash(json.dumps(identity, sort_keys=True))
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def batches(

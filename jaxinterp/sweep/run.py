@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxinterp.data.images import NamedImage, load_images
-from jaxinterp.methods.suppression import TRACE_TERMS, Suppression, Suppressor
+from jaxinterp.errors import UserError
+from jaxinterp.methods.suppression import TRACE_TERMS
+from jaxinterp.models.layer_table import Layer
+from jaxinterp.models.network import Network
+from jaxinterp.sweep.checkpoints import LaneCheckpoints
 from jaxinterp.sweep.config import RunConfig
+from jaxinterp.sweep.hosts import ONE_PROCESS, Hosts
+from jaxinterp.sweep.layer_run import LayerRun, Stopped
 from jaxinterp.sweep.manifest import check_image_size, choose_all_kernels, new_manifest, recorded
-from jaxinterp.sweep.plan import Job, batches, make_plan, resolve_layers
-from jaxinterp.sweep.store import RunFolder
-from jaxinterp.sweep.summary import layer_table_rows, write_summary
+from jaxinterp.sweep.plan import Plan, make_plan, resolve_layers
+from jaxinterp.sweep.store import ArraySpec, Results, RunFolder
+from jaxinterp.sweep.summary import summarise, write_summary
 from jaxinterp.weights.load import load
 
-__all__ = ["Listener", "RunResult", "run"]
+__all__ = ["Listener", "RunResult", "Stopped", "run"]
 
 
 class Listener:
@@ -32,13 +43,13 @@ class Listener:
         """The number of jobs, and of those finished by an earlier run."""
 
     def batch(self, title: str) -> None:
-        """A batch of jobs begins."""
+        """A layer, or a batch of jobs, begins."""
 
     def advanced(self, jobs: float) -> None:
-        """The current batch stands at so many of its jobs (a fraction counts steps)."""
+        """So many jobs' worth of work is under way and not finished yet."""
 
     def finished(self, records: Sequence[dict[str, Any]]) -> None:
-        """The current batch is done and stored."""
+        """Jobs are done and on their way to the store."""
 
     def progress_of(self, jobs: int) -> Callable[[int, int], None]:
         """What a method calls with (done, planned) while it does so many jobs of a batch."""
@@ -51,36 +62,49 @@ class RunResult:
 
     Attributes:
       folder: the run folder.
-      page: its `index.html`.
+      page: its `index.html`; None while other processes have jobs left.
       jobs: how many jobs it has.
       done, silent, failed: how they ended.
-      tables: for each layer, the rows of `summary.layer_table_rows`.
+      left: how many are left to other processes.
+      tables: for each layer, the rows of its table.
       seconds: from start to end of this call.
+      occupancy: share of the lanes' evaluations that advanced a job, in [0, 1]; NaN if there were
+        none.
+      rate: evaluations that advanced a job, a second, while lanes ran; NaN likewise.
+      devices: how many of this process's devices shared the lanes.
     """
 
-    folder: Path
-    page: Path
+    folder: Path | str
+    page: Path | str | None
     jobs: int
     done: int
     silent: int
     failed: int
+    left: int
     tables: dict[str, list[tuple[str, ...]]]
     seconds: float
+    occupancy: float
+    rate: float
+    devices: int
 
 
-def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
+def run(
+    config: RunConfig, *, listener: Listener | None = None, hosts: Hosts = ONE_PROCESS
+) -> RunResult:
     """Runs what is missing of a run, and writes its report.
 
-    Each job is stored as soon as its batch is finished: a run that is stopped loses at most one
-    batch, and running it again does only what is missing. The batches are the same however often a
-    run is stopped, so that its results are too.
+    Each job is stored as soon as it has ended; lanes that are under way are saved every so many
+    segments, and when the process is asked to end (SIGTERM). Running again goes on from there.
+    Several processes on one folder do a share each; the last one to finish writes the report.
 
     Raises:
       UserError: anything in the config that cannot be used.
+      Stopped: the process was asked to end.
     """
     listener = listener or Listener()
     started = time.perf_counter()
     config = dataclasses.replace(config, suppression=config.suppression.resolved())
+    devices = _devices(config)
     network = load(config.model.name, weights=config.model.weights, classes=config.model.classes)
     layers = resolve_layers(config, network)
     check_image_size(network, config.images.size)
@@ -88,86 +112,143 @@ def run(config: RunConfig, *, listener: Listener | None = None) -> RunResult:
     for file in skipped:
         listener.note(f"left out {file.path}: {file.reason}")
     images = [image.with_channels(network.preprocess.channels) for image in images]
-    folder = RunFolder(config)
-    manifest = recorded(folder, network, images)
-    if manifest is None:
-        kernels = choose_all_kernels(network, layers, config.layers, images, config.lanes)
-        manifest = new_manifest(network, images, kernels)
-        folder.write_manifest(manifest)
-    kernels = manifest["kernels"]
-    jobs = make_plan(config, network, images, kernels)
-    suppressors = {
-        layer.name: Suppressor(
-            network,
-            layer.name,
-            config.suppression,
-            # A layer with fewer jobs than lanes has no need of the others.
-            lanes=min(config.lanes, len(kernels[layer.name]) * len(images)),
-        )
-        for layer in layers
-    }
-    pixels = np.stack([image.pixels for image in images])
-    steps = suppressors[layers[0].name].steps
-    arrays = folder.open_arrays(
-        {
-            "images": (len(jobs), *pixels.shape[1:]),
-            "traces": (len(jobs), steps, len(TRACE_TERMS)),
+    with RunFolder(config, process=hosts.process, processes=hosts.processes) as folder:
+        manifest = recorded(folder, network, images)
+        if manifest is None:
+            kernels = choose_all_kernels(network, layers, config.layers, images, _AT_ONCE)
+            manifest = folder.write_manifest(new_manifest(network, images, kernels))
+        plan = make_plan(config, network, images, manifest["kernels"])
+        specs = {
+            "images": ArraySpec(images[0].pixels.shape, config.store.images),
+            "traces": ArraySpec((config.suppression.steps or 0, len(TRACE_TERMS))),
         }
-    )
-    records = folder.finished(jobs, arrays)
-    listener.planned(len(jobs), len(records))
-    for batch in batches(jobs, config.lanes, key=lambda job: job.layer):
-        missing = [job for job in batch if job.index not in records]
-        if not missing:
-            continue
-        layer = batch[0].layer
-        listener.batch(f"{layer}, {len(batch)} jobs")
-        # The whole batch is done again even if only some of it is missing: with other neighbours
-        # the arithmetic would round otherwise, and a resumed run would differ.
-        result = suppressors[layer](
-            pixels[[job.image for job in batch]],
-            [job.kernel for job in batch],
-            progress=listener.progress_of(len(missing)),
+        with folder.results(plan, specs) as results:
+            work = _Work(config, network, layers, images, plan, results, hosts, devices)
+            work.run(folder, listener)
+            results.flush()
+            results.refresh()
+            left = len(plan) - int(results.done.sum())
+            page, tables = None, {}
+            if not left:
+                listener.batch("report")
+                summaries = summarise(results.records(), plan.layers)
+                folder.compact(results)
+                page = write_summary(
+                    config, folder, network, images, plan, results, summaries, len(skipped)
+                )
+                tables = {layer: summary.rows for layer, summary in summaries.items()}
+            return RunResult(
+                folder=folder.locate(""),
+                page=page,
+                jobs=len(plan),
+                **results.counts(),
+                left=left,
+                tables=tables,
+                seconds=time.perf_counter() - started,
+                occupancy=work.used / work.evaluations if work.evaluations else float("nan"),
+                rate=work.used / work.seconds if work.evaluations else float("nan"),
+                devices=len(devices),
+            )
+
+
+_AT_ONCE = 32  # images whose activity is computed together
+
+
+class _Work:
+    """A process's share of a run, layer by layer; the next layer is compiled meanwhile."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        network: Network,
+        layers: Sequence[Layer],
+        images: Sequence[NamedImage],
+        plan: Plan,
+        results: Results,
+        hosts: Hosts,
+        devices: Sequence[Any],
+    ) -> None:
+        self._config, self._plan, self._results, self._hosts = config, plan, results, hosts
+        self._runs = [
+            LayerRun(config, network, layer, images, plan, jobs, devices)
+            for layer in layers
+            if len(jobs := results.missing(plan.layers[layer.name], *self._share))
+        ]
+        self.used = self.evaluations = 0
+        self.seconds = 0.0
+
+    @property
+    def _share(self) -> tuple[int, int]:
+        return self._hosts.process, self._hosts.processes
+
+    def run(self, folder: RunFolder, listener: Listener) -> None:
+        own = [np.asarray(jobs[self._share[0] :: self._share[1]]) for jobs in self._layers()]
+        total = sum(map(len, own))
+        missing = sum(len(one.jobs) for one in self._runs)
+        listener.planned(total, total - missing)
+        place = folder.place.path
+        if self._config.store.checkpoint and (place is None or jax.process_count() > 1):
+            # Orbax writes the arrays of all connected processes together, or not at all.
+            why = "a folder on a disk" if place is None else "processes that are not connected"
+            listener.note(f"The lanes' state is not saved: checkpoints need {why}.")
+            place = None
+        with (
+            LaneCheckpoints(place, self._hosts.process) as checkpoints,
+            _terminations() as asked_to_stop,
+            ThreadPoolExecutor(1, thread_name_prefix="compile") as compiler,
+        ):
+            ahead = [compiler.submit(_compile, one) for one in self._runs[:1]]
+            for number, one in enumerate(self._runs):
+                listener.batch(f"{one.layer.name}, {len(one.jobs)} jobs")
+                ahead.pop().result()
+                ahead += [compiler.submit(_compile, n) for n in self._runs[number + 1 : number + 2]]
+                started = time.perf_counter()
+                one.run(
+                    self._results,
+                    checkpoints,
+                    note=listener.note,
+                    finished=listener.finished,
+                    advanced=listener.advanced,
+                    asked_to_stop=asked_to_stop,
+                )
+                self.seconds += time.perf_counter() - started
+                counts = one.stream.counts
+                self.used += counts.used
+                self.evaluations += counts.evaluations
+                one.release()
+            self._results.flush()
+            checkpoints.clear()
+
+    def _layers(self) -> list[range]:
+        return list(self._plan.layers.values())
+
+
+def _compile(one: LayerRun) -> None:
+    with contextlib.suppress(jax.errors.JaxRuntimeError, MemoryError):
+        # Out of memory: `LayerRun.run` meets it again, and deals with it.
+        one.stream.compile()
+
+
+def _devices(config: RunConfig) -> list[Any]:
+    """This process's devices that share the lanes."""
+    local = jax.local_devices()
+    if config.devices is not None and config.devices > len(local):
+        raise UserError(
+            f"{config.devices} devices are asked for, and this process has {len(local)} "
+            f"({local[0].platform})."
         )
-        writes = []
-        for job in missing:
-            lane = job.index - batch[0].index
-            writes.append(arrays["images"][job.index].write(result.images[lane]))
-            writes.append(arrays["traces"][job.index].write(result.trace[lane]))
-        folder.wait_for(writes)
-        new = [_record(job, result, job.index - batch[0].index, images) for job in missing]
-        folder.append(new)
-        records |= {job.index: record for job, record in zip(missing, new, strict=True)}
-        listener.finished(new)
-    folder.compact(records)
-    page = write_summary(
-        config, folder, network, images, jobs, records, arrays, suppressors, len(skipped)
-    )
-    counts = [record["status"] for record in records.values()]
-    return RunResult(
-        folder=folder.path,
-        page=page,
-        jobs=len(jobs),
-        done=counts.count("done"),
-        silent=counts.count("silent"),
-        failed=counts.count("failed"),
-        tables={layer: list(layer_table_rows(records, layer)) for layer in kernels},
-        seconds=time.perf_counter() - started,
-    )
+    return local[: config.devices]
 
 
-def _record(
-    job: Job, result: Suppression, lane: int, images: Sequence[NamedImage]
-) -> dict[str, Any]:
-    """A finished job's line in the journal; measures that do not exist are null."""
-    measures = {name: float(values[lane]) for name, values in result.measures.items()}
-    return {
-        "index": job.index,
-        "id": job.id,
-        "layer": job.layer,
-        "kernel": job.kernel,
-        "image": images[job.image].name,
-        "status": result.status[lane],
-        "similarity_is": result.similarity,
-        **{name: None if np.isnan(value) else value for name, value in measures.items()},
-    }
+@contextlib.contextmanager
+def _terminations() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether SIGTERM came; machines that may be pre-empted send it."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)

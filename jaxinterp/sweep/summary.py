@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-import tensorstore as ts
 
 from jaxinterp.config import to_toml
 from jaxinterp.data.images import NamedImage
-from jaxinterp.methods.suppression import TRACE_TERMS, Suppressor
+from jaxinterp.methods.suppression import TRACE_TERMS, layer_maps
 from jaxinterp.models.network import Network
 from jaxinterp.report import JobView, MapView, ReportHead, Table, write_report
+from jaxinterp.report.page import MOST_JOBS
 from jaxinterp.sweep.config import RunConfig
-from jaxinterp.sweep.plan import Job, batches
-from jaxinterp.sweep.store import RunFolder
+from jaxinterp.sweep.folder.results import STATUSES
+from jaxinterp.sweep.plan import Plan
+from jaxinterp.sweep.store import Results, RunFolder
 
-__all__ = ["layer_table_rows", "write_summary"]
+__all__ = ["LayerSummary", "shown_jobs", "summarise", "write_summary"]
 
 _MEASURES = (
     "similarity",
@@ -30,6 +34,112 @@ _MEASURES = (
     "loss",
     "steps",
 )
+_TOGETHER = 32  # jobs whose maps are computed together
+
+
+@dataclasses.dataclass
+class _Spread:
+    """Mean and standard deviation of values that come one at a time (Welford's recurrence)."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        before = value - self.mean
+        self.mean += before / self.count
+        self.squares += before * (value - self.mean)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ± {(self.squares / self.count) ** 0.5:.3f}"
+
+
+class LayerSummary:
+    """A layer's table, from records that come one at a time.
+
+    Attributes:
+      counts: how many jobs are "done", "silent" and "failed".
+      similarity_is: "ssim", "correlation", or "" before the first record.
+    """
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(STATUSES, 0)
+        self.similarity_is = ""
+        self._spreads = {name: _Spread() for name in _MEASURES if name not in ("loss", "steps")}
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Takes a finished job's record into account."""
+        self.counts[record["status"]] += 1
+        self.similarity_is = record["similarity_is"]
+        if record["status"] == "done":
+            for name, spread in self._spreads.items():
+                spread.add(record[name])
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """The original, a blank image, the optimised input; none if no job is done.
+
+        Each holds mean and standard deviation over the jobs that are done of the selected map's
+        similarity and of the others' mean square, and the latter's mean as a share of the
+        original's.
+        """
+        if not self.counts["done"]:
+            return []
+        original = self._spreads["mse_rest_original"].mean
+        rows = []
+        for title, similarity, rest in (
+            ("original", None, "mse_rest_original"),
+            ("blank image", "similarity_blank", "mse_rest_blank"),
+            ("optimised", "similarity", "mse_rest"),
+        ):
+            mean = self._spreads[rest].mean
+            share = mean / original if original > 0 else math.nan
+            kept = "1" if similarity is None else str(self._spreads[similarity])
+            rows.append((title, kept, str(self._spreads[rest]), f"{share:.1%}"))
+        return rows
+
+    def table(self, layer: str) -> Table:
+        """The table of the report."""
+        name = "Correlation" if self.similarity_is == "correlation" else "SSIM"
+        note = f"Mean ± standard deviation over {self.counts['done']} jobs."
+        if self.counts["silent"]:
+            note += f" {self.counts['silent']} silent (no response to keep) are left out."
+        if self.counts["failed"]:
+            note += f" {self.counts['failed']} failed."
+        columns = ("input", f"{name} of the selected map", "MSE of the rest", "of the original's")
+        return Table(title=layer, columns=columns, rows=tuple(self.rows), note=note)
+
+
+def summarise(
+    records: Iterable[Mapping[str, Any]], layers: Iterable[str]
+) -> dict[str, LayerSummary]:
+    """The summaries of layers, by name, from records of any order, of which none is kept."""
+    found = {layer: LayerSummary() for layer in layers}
+    for record in records:
+        found[record["layer"]].add(record)
+    return found
+
+
+def shown_jobs(plan: Plan, results: Results, most: int = MOST_JOBS) -> np.ndarray:
+    """The jobs that the page shows, in the order of the plan.
+
+    All that are finished; if they are more than `most`, as many of each layer, as far as it has
+    them, at even distances, so that they are of many kernels.
+
+    Returns:
+      Indices, int64.
+    """
+    finished = [
+        np.asarray(jobs)[results.done[jobs.start : jobs.stop]] for jobs in plan.layers.values()
+    ]
+    left, chosen = most, []
+    # The smallest layers first: what they leave goes to the others.
+    for place, jobs in enumerate(sorted(finished, key=len)):
+        count = min(len(jobs), left // (len(finished) - place))
+        chosen.append(jobs[np.arange(count) * len(jobs) // max(count, 1)])
+        left -= count
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))
 
 
 def write_summary(
@@ -37,18 +147,17 @@ def write_summary(
     folder: RunFolder,
     network: Network,
     images: Sequence[NamedImage],
-    jobs: Sequence[Job],
-    records: Mapping[int, Mapping[str, Any]],
-    arrays: Mapping[str, ts.TensorStore],
-    suppressors: Mapping[str, Suppressor],
+    plan: Plan,
+    results: Results,
+    summaries: Mapping[str, LayerSummary],
     skipped: int,
-) -> Path:
-    """Writes `index.html` and the figures of a run; returns the page's path."""
+) -> Path | str:
+    """Writes `index.html` and the figures of a run; returns where the page is."""
     manifest = folder.manifest or {}
-    counts = [record["status"] for record in records.values()]
+    counts = results.counts()
     facts = [
         ("Network", f"{network.name} (weights {network.weights_sha256[:12]})"),
-        ("Jobs", ", ".join(f"{counts.count(s)} {s}" for s in ("done", "silent", "failed"))),
+        ("Jobs", ", ".join(f"{count} {status}" for status, count in counts.items())),
         ("Images", f"{len(images)} at {config.images.size} px" + _left_out(skipped)),
         (
             "Loss",
@@ -57,7 +166,7 @@ def write_summary(
         ),
         (
             "Optimiser",
-            f"{config.suppression.optimizer}, {next(iter(suppressors.values())).steps} steps, "
+            f"{config.suppression.optimizer}, {config.suppression.resolved().steps} steps, "
             f"{'bounded to [0, 1]' if config.suppression.bounded else 'unbounded'}",
         ),
         ("Device", ", ".join(dict.fromkeys(manifest.get("devices", [])))),
@@ -71,113 +180,61 @@ def write_summary(
         facts=tuple(facts),
         config_toml=to_toml(config),
     )
-    tables = [
-        Table(
-            title=f"{layer}",
-            columns=(
-                "input",
-                f"{_similarity_name(records, layer)} of the selected map",
-                "MSE of the rest",
-                "of the original's",
-            ),
-            rows=tuple(layer_table_rows(records, layer)),
-            note=_note(records, layer),
-        )
-        for layer in dict.fromkeys(job.layer for job in jobs)
-    ]
-    views = _views(images, jobs, records, arrays, suppressors, config.lanes)
-    return write_report(folder.path, head, tables, views, figures=config.report.figures)
+    tables = [summary.table(layer) for layer, summary in summaries.items()]
+    views = _views(network, images, plan, results, shown_jobs(plan, results))
+    with folder.files() as path:
+        write_report(path, head, tables, views, figures=config.report.figures, counts=counts)
+    return folder.locate("index.html")
 
 
 def _left_out(skipped: int) -> str:
     return f" ({skipped} files left out)" if skipped else ""
 
 
-def _done(records: Mapping[int, Mapping[str, Any]], layer: str) -> list[Mapping[str, Any]]:
-    return [r for r in records.values() if r["layer"] == layer and r["status"] == "done"]
-
-
-def _similarity_name(records: Mapping[int, Mapping[str, Any]], layer: str) -> str:
-    names = {r["similarity_is"] for r in records.values() if r["layer"] == layer}
-    return "Correlation" if names == {"correlation"} else "SSIM"
-
-
-def layer_table_rows(
-    records: Mapping[int, Mapping[str, Any]], layer: str
-) -> Iterator[tuple[str, ...]]:
-    """Rows of a layer's table: the original, a blank image, the optimised input.
-
-    Each holds mean and standard deviation over the jobs that are done of the selected map's
-    similarity and of the others' mean square, and the latter's mean as a share of the original's.
-    """
-    done = _done(records, layer)
-    if not done:
-        return
-    original = np.mean([r["mse_rest_original"] for r in done])
-
-    def spread(name: str) -> str:
-        values = [r[name] for r in done]
-        return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
-
-    for title, similarity, rest in (
-        ("original", None, "mse_rest_original"),
-        ("blank image", "similarity_blank", "mse_rest_blank"),
-        ("optimised", "similarity", "mse_rest"),
-    ):
-        share = np.mean([r[rest] for r in done]) / original if original > 0 else np.nan
-        yield title, "1" if similarity is None else spread(similarity), spread(rest), f"{share:.1%}"
-
-
-def _note(records: Mapping[int, Mapping[str, Any]], layer: str) -> str:
-    statuses = [r["status"] for r in records.values() if r["layer"] == layer]
-    text = f"Mean ± standard deviation over {statuses.count('done')} jobs."
-    if statuses.count("silent"):
-        text += f" {statuses.count('silent')} silent (no response to keep) are left out."
-    if statuses.count("failed"):
-        text += f" {statuses.count('failed')} failed."
-    return text
-
-
 def _views(
+    network: Network,
     images: Sequence[NamedImage],
-    jobs: Sequence[Job],
-    records: Mapping[int, Mapping[str, Any]],
-    arrays: Mapping[str, ts.TensorStore],
-    suppressors: Mapping[str, Suppressor],
-    lanes: int,
+    plan: Plan,
+    results: Results,
+    shown: np.ndarray,
 ) -> Iterator[JobView]:
-    """One view a job, in the order of the plan; maps are computed again from the stored inputs."""
-    pixels = np.stack([image.pixels for image in images])
-    for batch in batches(jobs, lanes, key=lambda job: job.layer):
-        suppressor = suppressors[batch[0].layer]
-        reads = [
-            (arrays["images"][j.index].read(), arrays["traces"][j.index].read()) for j in batch
-        ]
-        optimised = np.stack([image.result() for image, _ in reads])
-        # All lanes, as the run has them: the maps are compiled for that shape already.
-        filled = np.resize(np.arange(len(batch)), suppressor.lanes)
-        maps_before = suppressor.maps(pixels[[job.image for job in batch]][filled])
-        maps_after = suppressor.maps(optimised[filled])
-        for lane, job in enumerate(batch):
-            before, after = maps_before[lane], maps_after[lane]
-            record = records[job.index]
-            # Silent and failed jobs keep the store's arrays; their measures are null.
-            yield JobView(
-                job=job.id,
-                layer=job.layer,
-                kernel=job.kernel,
-                image=images[job.image].name,
-                original=_as_rgb(pixels[job.image]),
-                optimised=_as_rgb(optimised[lane]),
-                maps=tuple(
-                    MapView(f"kernel {k}", before[..., k], after[..., k], k == job.kernel)
-                    for k in _shown_kernels(before, job.kernel)
-                ),
-                metrics={name: record[name] for name in _MEASURES},
-                status=record["status"],
-                trace=reads[lane][1].result(),
-                trace_terms=TRACE_TERMS,
+    """One view a job; maps are computed again from the stored inputs."""
+    pixels = [image.pixels for image in images]
+    for layer, jobs in plan.layers.items():
+        own = shown[(shown >= jobs.start) & (shown < jobs.stop)]
+        maps = jax.jit(layer_maps(network, layer))
+        for start in range(0, len(own), _TOGETHER):
+            batch = [plan[index] for index in own[start : start + _TOGETHER]]
+            indices = [job.index for job in batch]
+            originals = np.stack([pixels[job.image] for job in batch])
+            optimised = results.read_many("images", indices)
+            traces = results.read_many("traces", indices)
+            # Repeated to the same number, so that the maps are compiled once.
+            filled = np.resize(np.arange(len(batch)), min(_TOGETHER, len(own)))
+            before_all, after_all = (
+                np.asarray(maps(network.params, network.preprocess(inputs[filled])))
+                for inputs in (originals, optimised)
             )
+            for lane, job in enumerate(batch):
+                before, after = before_all[lane], after_all[lane]
+                record = results.record(job.index)
+                # Silent and failed jobs keep the store's arrays; their measures are null.
+                yield JobView(
+                    job=job.id,
+                    layer=job.layer,
+                    kernel=job.kernel,
+                    image=images[job.image].name,
+                    original=_as_rgb(originals[lane]),
+                    optimised=_as_rgb(optimised[lane]),
+                    maps=tuple(
+                        MapView(f"kernel {k}", before[..., k], after[..., k], k == job.kernel)
+                        for k in _shown_kernels(before, job.kernel)
+                    ),
+                    metrics={name: record[name] for name in _MEASURES},
+                    status=record["status"],
+                    trace=traces[lane],
+                    trace_terms=TRACE_TERMS,
+                )
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:

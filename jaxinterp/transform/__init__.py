@@ -15,6 +15,7 @@ from jaxinterp.transform.errors import (
     TransformError as TransformError,
     UnknownTapError as UnknownTapError,
 )
+from jaxinterp.transform.fast_convolutions import fast_convolutions as fast_convolutions
 from jaxinterp.transform.list_operations import list_operations as list_operations
 from jaxinterp.transform.operations import OPERATIONS as OPERATIONS, Operation as Operation
 from jaxinterp.transform.rules import (

@@ -80,7 +80,7 @@ def test_fewer_jobs_than_lanes_fill_up_without_a_trace():
 
 def test_it_keeps_the_map_and_silences_the_rest():
     """The loss falls; and what the measures say is so by a slow count."""
-    settings = SuppressionSettings(steps=150)
+    settings = SuppressionSettings(steps=150, beta=0.03)
     found = interpret(network(), IMAGES[:4], "relu1", range(4), settings)
     done = np.array(found.status) == "done"
     assert done.sum() >= 8
@@ -101,6 +101,46 @@ def test_it_keeps_the_map_and_silences_the_rest():
     np.testing.assert_allclose(
         found.measures["mse_rest"][job], mse_rest(after, jnp.array([kernel]))[0], rtol=1e-3
     )
+
+
+def test_the_usual_optimiser_finds_lower_losses_than_adam():
+    losses = {
+        name: interpret(
+            network(), IMAGES[:4], "relu2", range(5), SuppressionSettings(optimizer=name)
+        ).measures["loss"]
+        for name in ("relative", "adam")
+    }
+    done = np.isfinite(losses["adam"])
+    assert done.sum() > 10
+    assert losses["relative"][done].mean() < losses["adam"][done].mean()
+
+
+def test_what_is_recorded_is_the_loss_whatever_gradient_is_followed():
+    """Smoothing and the proximal step change the path, not the loss of a point on it."""
+    plain = SuppressionSettings(optimizer="adam", steps=1)
+    for settings in (
+        SuppressionSettings(steps=1),
+        SuppressionSettings(steps=1, smoothing=0.0),
+        SuppressionSettings(optimizer="adam", steps=1, smoothing=1.5),
+    ):
+        ours = interpret(network(), IMAGES[:3], "relu2", range(3), settings)
+        wanted = interpret(network(), IMAGES[:3], "relu2", range(3), plain)
+        np.testing.assert_allclose(ours.trace, wanted.trace, rtol=1e-6)
+
+
+def test_a_start_from_details_has_no_plain_colours():
+    from scipy.ndimage import gaussian_filter
+
+    from jaxinterp.methods.details import details
+
+    inputs = np.random.default_rng(0).normal(size=(2, 20, 16, 3)).astype(np.float32)
+    blurred = gaussian_filter(inputs, (0, 2.0, 2.0, 0))  # mirrored at the borders, cut at 4 sigma
+    np.testing.assert_allclose(details(jnp.asarray(inputs)), 0.5 * (inputs - blurred), atol=1e-5)
+    plain = np.broadcast_to(np.float32([0.5, -1, 2]), (1, 20, 20, 3))
+    np.testing.assert_allclose(details(jnp.asarray(plain)), 0, atol=1e-5)
+    settings = SuppressionSettings(steps=5, start="details")
+    found = interpret(network(), IMAGES[:2], "relu1", [0], settings)
+    assert (found.trace[:, 0, 1] > 0).all(), "the map is not the original's at the start"
 
 
 def test_the_trace_holds_the_weighted_sum():

@@ -210,7 +210,7 @@ def test_data_without_a_lane_axis_is_an_error():
 
 
 def test_unknown_recipes_are_errors():
-    with pytest.raises(ValueError, match="adam, paper"):
+    with pytest.raises(ValueError, match="adam, relative, paper"):
         find_recipe("newton")
 
 

@@ -237,6 +237,15 @@ def test_beyond_the_limit_the_page_says_what_is_missing(
     assert "are shown here" not in written(tmp_path, *views[:2])
 
 
+def test_a_page_of_a_choice_of_jobs_counts_all(job: MakeJob, tmp_path: Path):
+    counts = {"done": 3000, "silent": 40, "failed": 2}
+    words = Elements(written(tmp_path, job(), figures=0, counts=counts)).words
+    assert "3,042 jobs: 3,000 done, 40 silent, 2 failed" in words
+    assert "A choice of 1 of 3,042 jobs is shown here, as many of each layer" in words
+    whole = Elements(written(tmp_path, job(), counts={"done": 1, "silent": 0, "failed": 0})).words
+    assert "shown here" not in whole
+
+
 def test_a_page_appears_complete_or_not_at_all(job: MakeJob, tmp_path: Path):
     def failing() -> Iterator[JobView]:
         yield job()

@@ -235,7 +235,6 @@ def test_too_few_active_kernels_are_counted(tmp_path, silenced):
     ("change", "message"),
     [
         ({"variants": VARIANTS[:1]}, "variants is"),
-        ({"lanes": 5}, "lanes is 4 there and 5 here"),
         ({"pairs": ()}, "pairs is"),
     ],
 )

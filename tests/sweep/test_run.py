@@ -12,83 +12,18 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import tensorstore as ts
+from sweep_runs import JOBS, Batches, assert_equal_runs, config, stored
 
 from jaxinterp.cli import main
 from jaxinterp.config import to_toml
 from jaxinterp.data.images import ImagesConfig
 from jaxinterp.errors import UserError
 from jaxinterp.methods.suppression import SuppressionSettings
-from jaxinterp.sweep.config import KernelChoice, LayerConfig, ModelConfig, ReportConfig, RunConfig
-from jaxinterp.sweep.run import Listener, run
-from jaxinterp.sweep.store import RunFolder
+from jaxinterp.sweep.config import LayerConfig, ModelConfig
+from jaxinterp.sweep.run import run
 from jaxinterp.weights.formats.safetensors_file import write_safetensors
 from jaxinterp.weights.layout import to_torch_layout
 from jaxinterp.weights.load import load
-
-JOBS = 12
-"""Two layers, three kernels, two images: in batches of four, four batches."""
-
-
-def config(output, **changes):
-    settings = {
-        "output": str(output),
-        "layers": (
-            LayerConfig("relu1_1", (3, 0, 7)),
-            LayerConfig("relu2_1", KernelChoice(most_active=3)),
-        ),
-        "images": ImagesConfig(size=16, pictures=("astronaut",), all_colours=True),
-        "model": ModelConfig(weights="random"),
-        "lanes": 4,
-        "suppression": SuppressionSettings(steps=6),
-        "report": ReportConfig(figures=2),
-    }
-    return RunConfig(**(settings | changes))
-
-
-def stored(folder):
-    """Everything that a run found: records by job, images, traces."""
-    rows = {row["id"]: row for row in pq.read_table(folder / "jobs.parquet").to_pylist()}
-    arrays = [
-        ts.open(
-            {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(folder / name)}},
-            open=True,
-        )
-        .result()
-        .read()
-        .result()
-        for name in ("images.zarr", "traces.zarr")
-    ]
-    return rows, *arrays
-
-
-def assert_equal_runs(first, second):
-    """Bit for bit."""
-    rows, images, traces = stored(first)
-    other_rows, other_images, other_traces = stored(second)
-    assert rows == other_rows
-    np.testing.assert_array_equal(images, other_images)
-    np.testing.assert_array_equal(traces, other_traces)
-
-
-class Batches(Listener):
-    """Counts batches, and breaks off after so many."""
-
-    def __init__(self, most=None):
-        self.most, self.records, self.notes, self.planned_with = most, [], [], None
-
-    def planned(self, jobs, finished):
-        self.planned_with = (jobs, finished)
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def batch(self, title):
-        if self.most is not None and len(self.records) >= self.most:
-            raise KeyboardInterrupt
-
-    def finished(self, records):
-        self.records.append(records)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +37,9 @@ def test_a_run_writes_all_that_it_promises(undisturbed):
     folder, result, listener = undisturbed
     assert result.jobs == JOBS == result.done + result.silent + result.failed
     assert listener.planned_with == (JOBS, 0)
-    assert [len(records) for records in listener.records] == [4, 2, 4, 2]
+    assert sorted(record["index"] for record in listener.records) == list(range(JOBS))
+    assert listener.titles == ["relu1_1, 6 jobs", "relu2_1, 6 jobs", "report"]
+    assert result.left == 0
     assert result.page == folder / "index.html"
     assert "astronaut" in result.page.read_text(encoding="utf-8")
     assert len(list((folder / "figures").glob("*.png"))) == 2
@@ -133,30 +70,40 @@ def test_running_again_does_nothing_again(undisturbed):
     assert "Another title" in result.page.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("after", [1, 3])
+@pytest.mark.parametrize("after", [1, 7])
 def test_an_interrupted_run_ends_as_an_undisturbed_one(tmp_path, undisturbed, after):
     folder = tmp_path / "run"
+    first = Batches(most=after)
     with pytest.raises(KeyboardInterrupt):
-        run(config(folder), listener=Batches(most=after))
+        run(config(folder), listener=first)
     rest = Batches()
     run(config(folder), listener=rest)
-    assert rest.planned_with[1] == sum((4, 2, 4, 2)[:after])
-    assert len(rest.records) == 4 - after
+    kept, done = (sorted(r["index"] for r in one.records) for one in (first, rest))
+    assert rest.planned_with == (JOBS, len(kept))
+    assert sorted(kept + done) == list(range(JOBS)), "no job is lost, none is done twice"
     assert_equal_runs(folder, undisturbed[0])
 
 
 def test_a_torn_journal_is_mended(tmp_path, undisturbed):
-    """A crash in the middle of writing a batch: one line whole, the next one cut."""
+    """A crash in the middle of writing: one line whole, the next one cut."""
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        run(config(folder), listener=Batches(most=1))
+        run(config(folder), listener=Batches(most=4))
     journal = folder / "journal" / "0.jsonl"
     lines = journal.read_text().splitlines(keepends=True)
     journal.write_text(lines[0] + lines[1][:25])
     rest = Batches()
     run(config(folder), listener=rest)
     assert rest.planned_with == (JOBS, 1)
-    assert [len(records) for records in rest.records] == [3, 2, 4, 2]
+    assert len(rest.records) == JOBS - 1
+    assert_equal_runs(folder, undisturbed[0])
+
+
+def test_the_number_of_lanes_may_change(tmp_path, undisturbed):
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(config(folder), listener=Batches(most=2))
+    run(config(folder, lanes=3))
     assert_equal_runs(folder, undisturbed[0])
 
 
@@ -179,7 +126,7 @@ def test_a_killed_process_loses_nothing_finished(tmp_path, undisturbed):
     rest = Batches()
     run(config(folder), listener=rest)
     assert rest.planned_with == (JOBS, len(kept))
-    done_again = {record["id"] for records in rest.records for record in records}
+    done_again = {record["id"] for record in rest.records}
     assert not done_again & set(kept)
     assert_equal_runs(folder, undisturbed[0])
 
@@ -188,7 +135,6 @@ def test_a_killed_process_loses_nothing_finished(tmp_path, undisturbed):
     ("change", "message"),
     [
         ({"suppression": SuppressionSettings(steps=7)}, "suppression.steps is 6 there and 7 here"),
-        ({"lanes": 5}, "lanes is 4 there and 5 here"),
         ({"layers": (LayerConfig("relu1_1"),)}, "layers is"),
         ({"model": ModelConfig(weights="elsewhere.safetensors")}, "elsewhere"),
     ],
@@ -275,15 +221,15 @@ def test_the_optimisers_own_settings_are_recorded(tmp_path, monkeypatch):
     """So that a run is not finished by another version with other defaults."""
     from jaxinterp.optimize import RECIPES
 
-    adam = dataclasses.replace(RECIPES["adam"], steps=6)
-    monkeypatch.setitem(RECIPES, "adam", adam)
+    usual = dataclasses.replace(RECIPES["relative"], steps=6)
+    monkeypatch.setitem(RECIPES, "relative", usual)
     own = config(
         tmp_path / "run", layers=(LayerConfig("relu1_1", "0"),), suppression=SuppressionSettings()
     )
     run(own)
-    assert f"rate = {adam.rate}" in (tmp_path / "run" / "config.toml").read_text()
-    monkeypatch.setitem(RECIPES, "adam", dataclasses.replace(adam, rate=0.3))
-    with pytest.raises(UserError, match=rf"suppression\.rate is {adam.rate} there and 0\.3 here"):
+    assert f"rate = {usual.rate}" in (tmp_path / "run" / "config.toml").read_text()
+    monkeypatch.setitem(RECIPES, "relative", dataclasses.replace(usual, rate=0.3))
+    with pytest.raises(UserError, match=rf"suppression\.rate is {usual.rate} there and 0\.3 here"):
         run(own)
 
 
@@ -304,26 +250,13 @@ def test_equal_images_are_jobs_of_their_own(tmp_path):
 def test_a_lost_image_is_made_again(tmp_path, undisturbed):
     folder = tmp_path / "run"
     shutil.copytree(undisturbed[0], folder)
-    shutil.rmtree(folder / "images.zarr" / "c" / "5")
+    (chunk,) = (folder / "images.zarr").rglob("*5.0.0.0")
+    chunk.unlink()
     again = Batches()
     run(config(folder), listener=again)
     assert again.planned_with == (JOBS, JOBS - 1)
+    assert [record["index"] for record in again.records] == [5]
     assert_equal_runs(folder, undisturbed[0])
-
-
-def test_a_full_disk_is_an_error_of_the_system(tmp_path, capsys, monkeypatch):
-    class Full:
-        def result(self):
-            raise ValueError("RESOURCE_EXHAUSTED: ... [os_error_code='28']")
-
-    file = tmp_path / "run.toml"
-    file.write_text(to_toml(config(tmp_path / "run")))
-    original = RunFolder.wait_for
-    monkeypatch.setattr(RunFolder, "wait_for", lambda self, writes: original(self, [Full()]))
-    code, _, err = command(capsys, "run", str(file))
-    assert code == 1
-    assert "No space left on device" in err
-    assert "Traceback" not in err
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
@@ -370,6 +303,11 @@ def command(capsys, *arguments):
         ("images.folder=/nowhere", "/nowhere"),
         ("images.pictures=['astronout']", "astronaut"),
         ("lanes=0", "lanes"),
+        ("lanes=many", "'lanes' must be a whole number or 'auto'"),
+        ("devices=0", "devices must be at least 1"),
+        ("devices=9", "9 devices are asked for, and this process has"),
+        ("store.images=uint16", "'store.images'"),
+        ("store={images='uint8'}", "suppression.bounded is false"),
         ("images.size=4", "Images of 4 px (images.size) do not fit vgg_cifar10"),
         ("report.figures=-1", "figures must be at least 0"),
         ("output=", "must not be empty"),
@@ -379,7 +317,8 @@ def command(capsys, *arguments):
 )
 def test_bad_input_ends_in_a_sentence_and_2(tmp_path, capsys, setting, message):
     file = tmp_path / "run.toml"
-    file.write_text(to_toml(config(tmp_path / "run")))
+    unbounded = SuppressionSettings(steps=6, bounded=False)
+    file.write_text(to_toml(config(tmp_path / "run", suppression=unbounded)))
     code, _, err = command(capsys, "run", str(file), "--set", setting)
     assert code == 2
     assert message in err
@@ -400,7 +339,7 @@ def test_the_command_says_what_it_did(capsys, undisturbed, tmp_path):
 
 def test_interrupting_the_command_keeps_what_is_finished(capsys, tmp_path, monkeypatch):
     folder, file = tmp_path / "run", tmp_path / "run.toml"
-    own = config(folder, layers=(LayerConfig("relu1_1", "0-3"),))
+    own = config(folder, layers=(LayerConfig("relu1_1", "0-3"),), lanes=4)
     file.write_text(to_toml(own))
     from jaxinterp.console.run import RunConsole
 

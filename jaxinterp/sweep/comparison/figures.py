@@ -8,10 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import tensorstore as ts
 
 from jaxinterp.data.images import NamedImage
-from jaxinterp.methods.suppression import layer_maps
+from jaxinterp.methods.layer_maps import layer_maps
 from jaxinterp.models.network import Network
 from jaxinterp.report.comparison_grid import (
     Cell,
@@ -28,6 +27,7 @@ from jaxinterp.report.comparison_page import Drawing
 from jaxinterp.sweep.comparison.config import ComparisonConfig, FigureKind
 from jaxinterp.sweep.comparison.pairs import KernelPair
 from jaxinterp.sweep.comparison.plan import ComparisonJob, pair_images
+from jaxinterp.sweep.store import Results as Store
 
 __all__ = ["Results", "drawings"]
 
@@ -50,13 +50,13 @@ class Results:
         images: Sequence[NamedImage],
         jobs: Sequence[ComparisonJob],
         records: Mapping[int, Mapping[str, Any]],
-        inputs: ts.TensorStore,
+        stored: Store,
     ) -> None:
         self.config, self.images, self.records = config, images, records
         self.jobs = {(job.layer, job.kernel, job.image, job.variant): job for job in jobs}
         methods = [variant.method for variant in config.variants]
         self.shown = [methods.index(method) for method in dict.fromkeys(methods)]
-        self._network, self._inputs = network, inputs
+        self._network, self._stored = network, stored
         self._maps: dict[str, Callable[..., Any]] = {}
 
     def record(self, layer: str, kernel: int, image: int, variant: int) -> Mapping[str, Any]:
@@ -72,7 +72,7 @@ class Results:
         """The original (None) or a variant's input, float [h, w, c]."""
         if variant is None:
             return self.images[image].pixels
-        return self._inputs[self.jobs[layer, kernel, image, variant].index].read().result()
+        return self._stored.read("images", self.jobs[layer, kernel, image, variant].index)
 
     def map(self, layer: str, kernel: int, image: int, variant: int | None) -> np.ndarray:
         """The kernel's map of that input, [h, w]; it is computed again."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxinterp.data.images import NamedImage
 from jaxinterp.errors import UserError
-from jaxinterp.methods.suppression import layer_maps
+from jaxinterp.methods.layer_maps import layer_maps
 from jaxinterp.metrics import map_similarity
 from jaxinterp.models.layer_table import Layer
 from jaxinterp.models.network import Network

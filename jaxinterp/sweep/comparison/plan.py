@@ -12,7 +12,7 @@ from jaxinterp.sweep.comparison.config import ComparisonConfig
 from jaxinterp.sweep.comparison.pairs import KernelPair
 from jaxinterp.sweep.plan import image_digest, job_id
 
-__all__ = ["ComparisonJob", "make_plan", "pair_images"]
+__all__ = ["ComparisonJob", "make_plan", "pair_images", "plan_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,20 +61,32 @@ def make_plan(
       pairs: those found in the layers of `config.pairs`.
     """
     digests = [image_digest(image) for image in images]
+    return plan_of(config, network.name, network.weights_sha256, kernels, digests, pairs)
+
+
+def plan_of(
+    config: ComparisonConfig,
+    model: str,
+    weights_sha256: str,
+    kernels: Mapping[str, Sequence[int]],
+    digests: Sequence[str],
+    pairs: Sequence[KernelPair],
+) -> list[ComparisonJob]:
+    """The plan of a comparison of which only the record is at hand; see `make_plan`."""
     places: dict[str, dict[tuple[int, int], bool]] = {}
     for layer, chosen in kernels.items():
-        places[layer] = {(int(k), image): True for k in chosen for image in range(len(images))}
+        places[layer] = {(int(k), image): True for k in chosen for image in range(len(digests))}
     for pair in pairs:
         own = places.setdefault(pair.layer, {})
         for kernel in (pair.first, pair.second):
-            for image in pair_images(pair, len(images), config.pair_images):
+            for image in pair_images(pair, len(digests), config.pair_images):
                 own.setdefault((kernel, image), False)
     jobs: list[ComparisonJob] = []
     for layer, wanted in places.items():
         for number, variant in enumerate(config.variants):
             common = {
-                "model": network.name,
-                "weights": network.weights_sha256,
+                "model": model,
+                "weights": weights_sha256,
                 "layer": layer,
                 "method": variant.method,
                 "settings": to_dict(variant.settings) if variant.settings else None,

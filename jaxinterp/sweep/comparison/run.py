@@ -27,7 +27,7 @@ from jaxinterp.sweep.comparison.tables import ComparedLayer, compared_layers
 from jaxinterp.sweep.manifest import check_image_size, choose_all_kernels, new_manifest, recorded
 from jaxinterp.sweep.plan import batches, resolve_layers
 from jaxinterp.sweep.run import Listener
-from jaxinterp.sweep.store import RunFolder
+from jaxinterp.sweep.store import ArraySpec, Results, RunFolder
 from jaxinterp.weights.load import load
 
 __all__ = ["ComparisonResult", "run_comparison"]
@@ -46,8 +46,8 @@ class ComparisonResult:
       seconds: from start to end of this call.
     """
 
-    folder: Path
-    page: Path
+    folder: Path | str
+    page: Path | str
     jobs: int
     done: int
     silent: int
@@ -77,69 +77,78 @@ def run_comparison(
     for file in skipped:
         listener.note(f"left out {file.path}: {file.reason}")
     images = [image.with_channels(network.preprocess.channels) for image in images]
-    folder = RunFolder(config)
-    manifest = recorded(folder, network, images)
-    if manifest is None:
-        kernels = choose_all_kernels(network, layers, config.layers, images, config.lanes)
-        pairs = [find_pair(network, layer, images) for layer in _pair_layers(config, network)]
-        manifest = new_manifest(network, images, kernels)
-        manifest["pairs"] = [pair.to_record() for pair in pairs]
-        folder.write_manifest(manifest)
-    pairs = [KernelPair(**pair) for pair in manifest["pairs"]]
-    jobs = make_plan(config, network, images, manifest["kernels"], pairs)
-    pixels = np.stack([image.pixels for image in images])
-    arrays = folder.open_arrays({"images": (len(jobs), *pixels.shape[1:])})
-    records = folder.finished(jobs, arrays)
-    listener.planned(len(jobs), len(records))
+    with RunFolder(config) as folder:
+        manifest = recorded(folder, network, images)
+        if manifest is None:
+            kernels = choose_all_kernels(network, layers, config.layers, images, config.lanes)
+            pairs = [find_pair(network, layer, images) for layer in _pair_layers(config, network)]
+            manifest = new_manifest(network, images, kernels)
+            manifest["pairs"] = [pair.to_record() for pair in pairs]
+            manifest = folder.write_manifest(manifest)
+        pairs = [KernelPair(**pair) for pair in manifest["pairs"]]
+        jobs = make_plan(config, network, images, manifest["kernels"], pairs)
+        specs = {"images": ArraySpec(images[0].pixels.shape)}
+        with folder.results(jobs, specs) as results:
+            _run_missing(config, network, images, jobs, results, listener)
+            listener.batch("report")
+            records = {record["index"]: record for record in results.records()}
+            tables = compared_layers(config, list(records.values()), list(manifest["kernels"]))
+            folder.compact(results)
+            page = write_summary(
+                config,
+                folder,
+                network,
+                images,
+                jobs,
+                records,
+                results,
+                pairs,
+                tables,
+                len(skipped),
+            )
+            counts = results.counts()
+        return ComparisonResult(
+            folder=folder.locate(""),
+            page=page,
+            jobs=len(jobs),
+            **counts,
+            tables=tables,
+            seconds=time.perf_counter() - started,
+        )
+
+
+def _run_missing(
+    config: ComparisonConfig,
+    network: Network,
+    images: Sequence[NamedImage],
+    jobs: Sequence[ComparisonJob],
+    results: Results,
+    listener: Listener,
+) -> None:
+    listener.planned(len(jobs), int(results.done.sum()))
     worker = _Worker(config, network, jobs)
+    pixels = np.stack([image.pixels for image in images])
     for batch in batches(jobs, config.lanes, key=lambda job: (job.layer, job.variant)):
-        missing = [job for job in batch if job.index not in records]
+        missing = [job for job in batch if not results.done[job.index]]
         if not missing:
             continue
         title = config.variants[batch[0].variant].title
         listener.batch(f"{batch[0].layer}, {title}, {len(batch)} jobs")
-        # The whole batch is done again even if only some of it is missing, as in any run.
+        # The whole batch is done again even if only some of it is missing: with other neighbours
+        # the arithmetic would round otherwise, and a resumed comparison would differ.
         inputs, measures = worker(
             batch, pixels[[job.image for job in batch]], listener.progress_of(len(missing))
         )
         places = {job.index: place for place, job in enumerate(batch)}
-        folder.wait_for(
-            [arrays["images"][job.index].write(inputs[places[job.index]]) for job in missing]
-        )
         new = [
             _record(job, config, images, {k: v[places[job.index]] for k, v in measures.items()})
             | {"similarity_is": worker.similarity_is(job.layer)}
             for job in missing
         ]
-        folder.append(new)
-        records |= {job.index: record for job, record in zip(missing, new, strict=True)}
+        own = inputs[[places[job.index] for job in missing]]
+        results.write([job.index for job in missing], {"images": own}, new)
+        results.flush()  # a comparison that is stopped loses at most one batch
         listener.finished(new)
-    folder.compact(records)
-    listener.batch("report")
-    tables = compared_layers(config, list(records.values()), list(manifest["kernels"]))
-    page = write_summary(
-        config,
-        folder,
-        network,
-        images,
-        jobs,
-        records,
-        arrays["images"],
-        pairs,
-        tables,
-        len(skipped),
-    )
-    counts = [record["status"] for record in records.values()]
-    return ComparisonResult(
-        folder=folder.path,
-        page=page,
-        jobs=len(jobs),
-        done=counts.count("done"),
-        silent=counts.count("silent"),
-        failed=counts.count("failed"),
-        tables=tables,
-        seconds=time.perf_counter() - started,
-    )
 
 
 def _resolve(config: ComparisonConfig) -> ComparisonConfig:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorstore as ts
-
 from jaxinterp.config import to_toml
 from jaxinterp.data.images import NamedImage
 from jaxinterp.models.network import Network
@@ -28,7 +26,7 @@ from jaxinterp.sweep.comparison.tables import (
     to_csv,
     to_markdown,
 )
-from jaxinterp.sweep.store import RunFolder, write_atomically
+from jaxinterp.sweep.store import Results as Store, RunFolder, write_atomically
 
 __all__ = ["write_summary"]
 
@@ -40,11 +38,11 @@ def write_summary(
     images: Sequence[NamedImage],
     jobs: Sequence[ComparisonJob],
     records: Mapping[int, Mapping[str, Any]],
-    inputs: ts.TensorStore,
+    stored: Store,
     pairs: Sequence[KernelPair],
     tables: Sequence[ComparedLayer],
     skipped: int,
-) -> Path:
+) -> Path | str:
     """Writes `table.md`, `table.csv`, `figures/` and `index.html`; returns the page's path."""
     manifest = folder.manifest or {}
     counts = [record["status"] for record in records.values()]
@@ -70,16 +68,18 @@ def write_summary(
         ),
         config_toml=to_toml(config),
     )
-    write_atomically(folder.path / "table.md", to_markdown(config, tables))
-    write_atomically(folder.path / "table.csv", to_csv(tables))
-    results = Results(config, network, images, jobs, records, inputs)
-    return write_comparison_page(
-        folder.path,
-        head,
-        [_overview(tables), *map(_table, tables)],
-        NOTES,
-        drawings(results, manifest.get("kernels", {}), pairs),
-    )
+    results = Results(config, network, images, jobs, records, stored)
+    with folder.files() as path:
+        write_atomically(path / "table.md", to_markdown(config, tables))
+        write_atomically(path / "table.csv", to_csv(tables))
+        write_comparison_page(
+            path,
+            head,
+            [_overview(tables), *map(_table, tables)],
+            NOTES,
+            drawings(results, manifest.get("kernels", {}), pairs),
+        )
+    return folder.locate("index.html")
 
 
 def _described(variant: VariantConfig) -> str:
