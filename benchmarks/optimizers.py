@@ -138,10 +138,9 @@ CONTENDERS: dict[str, Contender | CoarseToFine | Lbfgs] = {
     "relative, coarse to fine": CoarseToFine(*COARSE_TO_FINE),
     "relative, coarse change": CoarseToFine(*COARSE_TO_FINE, change=True),
     "L-BFGS": Lbfgs(),
+    "L-BFGS, smooth L_r": Lbfgs(corner=0.02),
     "L-BFGS, smooth L_p": Lbfgs(smoothing=1.5),
-    "L-BFGS, smooth |x|": Lbfgs(corner=0.1),
-    "L-BFGS, both smooth": Lbfgs(smoothing=1.5, corner=0.1),
-    "L-BFGS, both smooth, 400": Lbfgs(evaluations=400, smoothing=1.5, corner=0.1),
+    "L-BFGS, both smooth": Lbfgs(smoothing=1.5, corner=0.02),
 }
 QUICK = ("adam, rate 0.1", "relative")
 
@@ -182,14 +181,14 @@ class Jobs:
         """The least losses, and the wall seconds (compilation included)."""
         began = time.perf_counter()
         if isinstance(contender, CoarseToFine):
-            return self._coarse_to_fine(contender), time.perf_counter() - began
-        start = details(self.inputs, *contender.start) if contender.start else self.inputs
-        began = time.perf_counter()
-        if isinstance(contender, Lbfgs):
-            bounds = self.network.preprocess.bounds
-            found = minimise_lbfgs(contender, self._followed, start, self.reference, bounds)
+            found = self._coarse_to_fine(contender)
         else:
-            found = self._walk(contender, start, self.reference)
+            start = details(self.inputs, *contender.start) if contender.start else self.inputs
+            if isinstance(contender, Lbfgs):
+                bounds = self.network.preprocess.bounds
+                found = minimise_lbfgs(contender, self._followed, start, self.reference, bounds)
+            else:
+                found = self._walk(contender, start, self.reference)
         return found, time.perf_counter() - began
 
     def _walk(
@@ -211,7 +210,9 @@ class Jobs:
         count, height, width, channels = self.inputs.shape
         shape = count, height // 2, width // 2, channels
         small = np.asarray(jax.image.resize(self.inputs, shape, "linear"))  # with anti-aliasing
-        reference = suppression_reference(self.maps(self.network.params, small), self.kernels)
+        reference = suppression_reference(
+            self.maps(self.network.params, jnp.asarray(small)), self.kernels
+        )
         early = self._walk(contender.coarse, small, reference)
         found = early.inputs - small if contender.change else early.inputs
         start = np.asarray(jax.image.resize(found, self.inputs.shape, "linear"))
@@ -221,6 +222,23 @@ class Jobs:
         unknown = np.full((round((contender.coarse.steps + 1) * share), count), np.nan, np.float32)
         trace = {"loss": np.concatenate([unknown, late.trace["loss"]])}
         return dataclasses.replace(late, steps=late.steps + len(unknown), trace=trace)
+
+    def _objective(self, contender: Contender) -> Any:
+        def objective(
+            shared: Any, inputs: Array, data: SuppressionReference
+        ) -> tuple[Array, Mapping[str, Array]]:
+            terms = suppression_terms(self.maps(shared, inputs), inputs, data)
+            weighted = ALPHA * terms.suppression, BETA * terms.regularization
+            loss = terms.preservation + sum(weighted)
+            kept = terms.preservation
+            if contender.smoothing:
+                width = contender.smoothing * jax.lax.stop_gradient(loss)
+                kept = jnp.sqrt(jnp.square(kept) + jnp.square(width))
+            surrogate = kept + weighted[0] + (0 if contender.proximal else weighted[1])
+            # The loss's value with the surrogate's gradient.
+            return surrogate + jax.lax.stop_gradient(loss - surrogate), terms._asdict()
+
+        return objective
 
     def _followed(
         self, x: Array, reference: SuppressionReference, width: Array, corner: float

@@ -29,7 +29,7 @@ class Lbfgs:
       evaluations: a lane that has spent so many, those of its line searches included, stops.
       smoothing: sqrt(L_p^2 + w^2) takes the place of L_p, where w is `smoothing` times the loss at
         the last refresh; 0 is the plain L_p.
-      corner: sqrt(x^2 + corner^2) takes the place of |x|, in units of the input; 0 is the plain |x|.
+      corner: sqrt(x^2 + corner^2) takes the place of |x|, in units of the input; 0: the plain |x|.
       refresh: w is taken anew after so many iterations. The function is another one then, so that
         the memory of curvature is cleared and the gradient evaluated anew.
       memory: pairs of differences kept.
@@ -40,7 +40,7 @@ class Lbfgs:
     evaluations: int = 200
     smoothing: float = 0.0
     corner: float = 0.0
-    refresh: int = 10
+    refresh: int = 30
     memory: int = 10
     search: int = 15
     start: tuple[float, float] | None = None
@@ -109,7 +109,7 @@ def minimise_lbfgs(
             grad=lane.gradient,
             value_fn=lambda x: followed(x, data, lane.width)[0],
         )
-        x = clip(lane.x + updates)
+        x = clip(jax.tree.map(jnp.add, lane.x, updates))
         # The line search knew it at its last point, and so it counts as no evaluation.
         loss = followed(x, data, lane.width)[1]
         spent = lane.evaluations + optax.tree_utils.tree_get(state, "num_linesearch_steps")
@@ -129,7 +129,9 @@ def minimise_lbfgs(
     def running(step: Callable[[_Lane, Any], _Lane]) -> Callable[[_Lane, Any], _Lane]:
         def kept(lane: _Lane, data: Any) -> _Lane:
             runs = lane.evaluations < settings.evaluations
-            return jax.tree.map(lambda new, old: jnp.where(runs, new, old), step(lane, data), lane)
+            # Line searches last as long as the longest of all: none for a lane that has stopped.
+            still = lane._replace(gradient=jnp.where(runs, lane.gradient, 0))
+            return jax.tree.map(lambda new, old: jnp.where(runs, new, old), step(still, data), lane)
 
         return jax.jit(jax.vmap(kept))
 

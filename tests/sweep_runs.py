@@ -61,7 +61,7 @@ def assert_equal_runs(first, second):
 
 
 def assert_same_losses(first, second):
-    """Within 1 %: where devices hold other numbers of lanes, Adam amplifies what rounds otherwise."""
+    """Within 1 %: other numbers of lanes a device round otherwise, and Adam amplifies it."""
     rows, images, _ = stored(first)
     other_rows, other_images, _ = stored(second)
     assert rows.keys() == other_rows.keys()

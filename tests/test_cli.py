@@ -383,6 +383,10 @@ def test_the_console_prints_names_as_they_are(capfd, tmp_path):
                 failed=1,
                 tables=rows,
                 seconds=61,
+                left=0,
+                occupancy=0.98,
+                rate=100.0,
+                devices=1,
             )
         )
     out = capfd.readouterr().out

@@ -54,7 +54,7 @@ class ChildSearch:
             environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {flag}".strip()
             environment["JAX_PLATFORMS"] = "cpu"
         self._devices = devices
-        self._errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self._errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from jaxinterp.bench.child import serve; serve()"],
             stdin=subprocess.PIPE,

@@ -23,9 +23,9 @@ from jaxinterp.methods.suppression import SuppressionSettings
 
 __all__ = ["DevicesRow", "devices_table", "measure_devices"]
 
-_COUNTS, _QUICK_COUNTS, _QUICK_STEPS = (1, 2, 4, 8), (1, 2), 9
+_COUNTS, _QUICK_COUNTS, _QUICK_STEPS = (1, 2, 4, 8), (1, 2), 10
 # Inputs are compared after so many steps: later, rounding has been amplified in all of them.
-_COMPARED = 20
+_COMPARED, _SEGMENT = 20, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,22 +71,22 @@ def _of_problem(plan: ProblemPlan, settings: BenchSettings, say: Say) -> list[De
     steps = SuppressionSettings(steps=_QUICK_STEPS if settings.quick else None).resolved().steps
     assert steps is not None
     compared = min(_COMPARED, steps)
-    plan = dataclasses.replace(plan, segment=compared)
+    plan = dataclasses.replace(plan, segment=_SEGMENT)
     first, ends = {}, {}
     with contextlib.ExitStack() as stack:
         searches: dict[str, ChildSearch] = {}
         for count in counts:
-            say(f"{plan}: {count} devices, {steps} steps")
+            say(f"{plan}: {_devices(count)}, {steps} steps")
             search = stack.enter_context(
                 ChildSearch(plan, settings, devices=count, steps=steps, on_cpu=on_cpu)
             )
             searches[str(count)] = search
             first[count], _ = warm(search)
-            ends[count] = _ends(search, steps)
+            ends[count] = _ends(search, steps, compared // _SEGMENT)
         children: dict[str, Search] = dict(searches)
-        once = dict.fromkeys(children, 1)
+        turns = dict.fromkeys(children, compared // _SEGMENT)
         rounds = min(settings.rounds, 2) if settings.quick else settings.rounds
-        seconds = take_turns(children, once, rounds=rounds, fresh=True)
+        seconds = take_turns(children, turns, rounds=rounds, fresh=True)
     pixels, losses = ends[counts[0]]
     rows = []
     for count in counts:
@@ -103,18 +103,22 @@ def _of_problem(plan: ProblemPlan, settings: BenchSettings, say: Say) -> list[De
             loss=float((np.abs(own_losses - losses) / losses).max()),
         )
         rows.append(row)
-        say(f"{plan}: {count} devices, {row.lane_steps / row.seconds:.0f} lane steps/s")
+        say(f"{plan}: {_devices(count)}, {row.lane_steps / row.seconds:.0f} lane steps/s")
     return rows
 
 
-def _ends(search: ChildSearch, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """The inputs after the first segment, and each lane's least loss of all `steps`."""
+def _ends(search: ChildSearch, steps: int, segments: int) -> tuple[np.ndarray, np.ndarray]:
+    """The inputs after some segments, and each lane's least loss of all `steps`."""
     search.restart()
-    search.advance(1)
+    search.advance(segments)
     pixels = search.pixels
     # One evaluation more judges the last step.
-    search.advance(math.ceil((steps + 1) / search.segment) - 1)
+    search.advance(math.ceil((steps + 1) / search.segment) - segments)
     return pixels, np.nanmin(search.losses[: steps + 1], axis=0)
+
+
+def _devices(count: int) -> str:
+    return "1 device" if count == 1 else f"{count} devices"
 
 
 def devices_table(rows: Sequence[DevicesRow]) -> BenchTable:

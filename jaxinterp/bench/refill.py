@@ -180,7 +180,7 @@ def refill_table(rows: Sequence[RefillRow]) -> BenchTable:
     ]
     notes = (
         "Jobs: the layer's kernels from the first on two pictures, in this order; one whose kernel "
-        "is silent takes no step. Lanes busy: the share of the evaluations computed that advanced a "
-        "job. Compilation is not counted; both ways take turns.",
+        "is silent takes no step. Lanes busy: the share of the evaluations computed that advanced "
+        "a job. Compilation is not counted; both ways take turns.",
     )
     return BenchTable(columns, tuple(lines), notes)

@@ -62,7 +62,7 @@ def sweep_plan(kernels: dict[str, int], lanes: int, least: int) -> dict[str, int
 
 
 def measure_sweep(settings: BenchSettings, say: Say) -> list[SweepRow]:
-    """Every layer of VGG-16 with our default recipe, in JAX and in PyTorch's best variant of each."""
+    """Every layer of VGG-16, default recipe, in JAX and in PyTorch's best variant for the layer."""
     name, size, lanes = "vgg16", 224, _LANES
     if settings.quick:
         name, size, lanes = "vgg_cifar10", 32, _QUICK_LANES

@@ -10,6 +10,7 @@ from typing import Annotated, Protocol
 import tyro
 
 from jaxinterp.cli.arguments import Debug, Overrides, loading, optional
+from jaxinterp.cli.interruption import end_process
 from jaxinterp.errors import UserError, nearest
 
 __all__ = ["Run"]
@@ -80,7 +81,7 @@ def _suppression(command: Run) -> _Outcome:
             console.close_with(result)
     except Stopped:
         print("Stopped; the same command goes on from here.", file=sys.stderr)
-        sys.exit(143)
+        end_process(143)  # not after the next layer is compiled: the machine may be gone by then
     return result
 
 

@@ -53,7 +53,8 @@ class LaneTable:
         lanes = self.occupied()
         used = 0
         for name, values in trace.items():
-            segment = np.stack([np.asarray(one) for one in values])
+            own = isinstance(values, list)
+            segment = np.stack([np.asarray(v) for v in values]) if own else np.asarray(values)
             if name == "loss":
                 used = int(np.isfinite(segment[:, lanes]).sum())
             for lane in lanes:

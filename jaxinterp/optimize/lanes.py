@@ -224,6 +224,10 @@ class Lanes:
         improved = active & (
             jnp.isinf(state.mark) | (loss < state.mark - self.tolerance * jnp.abs(state.mark))
         )
+        # From a kink the first moves lead up. Until a lane has fallen below its start, a loss that
+        # has risen since the step before is a new beginning.
+        rising = (loss > state.mark) & (state.mark_step == state.step - 1) & (state.best_step == 0)
+        improved |= active & rising
         return state._replace(
             best_loss=jnp.where(better, loss, state.best_loss),
             best_inputs=_where(better, state.inputs, state.best_inputs),

@@ -22,6 +22,11 @@ PyTree = Any
 Trace = dict[str, Any]
 
 _AXIS = "lanes"
+# By default XLA fuses whole passes through a network into one slow piece (BENCHMARKS, "Two traits
+# of XLA's CPU backend").
+_CPU_OPTIONS = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +181,13 @@ def _advance(
         scan = functools.partial(lanes.scan, length)
         whole = placement.compile(scan, shared, state, donated=(1,), options=options, trace_axis=1)
         return whole, whole
-    step = placement.compile(lanes.step, shared, state, donated=(1,), options=options)
+    try:
+        own = _CPU_OPTIONS | options
+        step = placement.compile(lanes.step, shared, state, donated=(1,), options=own)
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):  # of another version of XLA
+            raise
+        step = placement.compile(lanes.step, shared, state, donated=(1,), options=options)
 
     def walk(shared: PyTree, state: LaneState) -> tuple[LaneState, Trace]:
         """As `Lanes.segment` on CPUs: calls of one step."""

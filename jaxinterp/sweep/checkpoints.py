@@ -18,8 +18,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxinterp.optimize import Snapshot
+from jaxinterp.sweep.folder.place import storage_error
 
-__all__ = ["LaneCheckpoints"]
+__all__ = ["LaneCheckpoints", "remove_checkpoints"]
 
 
 class LaneCheckpoints:
@@ -84,8 +85,12 @@ class LaneCheckpoints:
     def _finish(self) -> None:
         """Waits for what is being written; raises what went wrong."""
         writing, self._writing = self._writing, None
-        if writing is not None:
+        if writing is None:
+            return
+        try:
             writing.result()
+        except ValueError as error:  # TensorStore's, such as on a full disk
+            raise storage_error(error, str(self._path)) from None
 
     def _close(self) -> None:
         try:
@@ -105,6 +110,7 @@ class LaneCheckpoints:
         """
         if self._path is None or not self._path.is_dir():
             return None
+        self._finish()
         manager = self._open()
         for step in sorted(manager.all_steps(), reverse=True):
             with contextlib.suppress(Exception):  # damaged: the one before it, or none
@@ -137,6 +143,11 @@ class LaneCheckpoints:
             )
             self._manager = ocp.CheckpointManager(self._path, options=options)
         return self._manager
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes those of all processes, when no job is left."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def _snapshot(content: Any, like: Any) -> Snapshot:

@@ -103,7 +103,7 @@ class StoreConfig:
     """
 
     images: Literal["float32", "bfloat16", "uint8"] = "float32"
-    checkpoint: int = 40
+    checkpoint: int = 6
 
     def __post_init__(self) -> None:
         if self.checkpoint < 0:

@@ -18,14 +18,14 @@ from jaxinterp.errors import UserError
 
 __all__ = ["ONE_PROCESS", "Hosts", "find_hosts"]
 
-_SCHEDULERS = {
-    "a Slurm array": ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
-    "a Slurm step": ("SLURM_PROCID", "SLURM_NTASKS", None),
-    "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", None),
-    "an indexed Kubernetes job": ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", None),
-    "a launcher": ("RANK", "WORLD_SIZE", None),
-}
-"""Variables of the process's number, of how many there are, and of the lowest number."""
+_SCHEDULERS = (
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"),
+    ("RANK", "WORLD_SIZE"),
+)
+"""Variables of the process's number and of how many there are."""
+_ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,18 +93,29 @@ def find_hosts(
 
 
 def _from_scheduler(environment: Mapping[str, str]) -> Hosts:
-    for name, (number, count, lowest) in _SCHEDULERS.items():
-        if number not in environment or count not in environment:
-            continue
-        try:
-            first = int(environment.get(lowest, 0)) if lowest else 0
-            return Hosts(int(environment[number]) - first, int(environment[count]))
-        except ValueError:
-            raise UserError(
-                f"{number} and {count} of {name} are no whole numbers: "
-                f"{environment[number]!r} and {environment[count]!r}."
-            ) from None
-    known = ", ".join(f"{number}/{count}" for number, count, _ in _SCHEDULERS.values())
+    if all(name in environment for name in _ARRAY):
+        number, count, lowest, step = _numbers(
+            environment, *_ARRAY, SLURM_ARRAY_TASK_MIN=0, SLURM_ARRAY_TASK_STEP=1
+        )
+        task, own = (number - lowest) // max(step, 1), Hosts()
+        if all(name in environment for name in _SCHEDULERS[0]):  # a task of several processes
+            own = Hosts(*_numbers(environment, *_SCHEDULERS[0]))
+        return Hosts(task * own.processes + own.process, count * own.processes)
+    for names in _SCHEDULERS:
+        if all(name in environment for name in names):
+            return Hosts(*_numbers(environment, *names))
+    known = ", ".join("/".join(names) for names in (_ARRAY, *_SCHEDULERS))
     raise UserError(
         f"No scheduler is seen here (none of {known} is set): give --process and --processes."
     )
+
+
+def _numbers(environment: Mapping[str, str], *names: str, **usual: int) -> list[int]:
+    """Variables as whole numbers; those of `usual` may be missing."""
+    found = []
+    for name in (*names, *usual):
+        try:
+            found.append(int(environment[name]) if name in environment else usual[name])
+        except ValueError:
+            raise UserError(f"{name} is no whole number: {environment[name]!r}.") from None
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -55,14 +54,24 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _available(devices: Sequence[Any]) -> float | None:
     """Bytes on the fullest device that a program may take; None where nobody says."""
     if devices[0].platform == "cpu":
-        try:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (ValueError, OSError, AttributeError):
-            return None
-        return 0.7 * free / len(devices)  # they share the host's memory
+        free = _host_memory()
+        return None if free is None else 0.7 * free / len(devices)  # they share it
     found = []
     for device in devices:
         stats = device.memory_stats() or {}
         if "bytes_limit" in stats:
-            found.append(0.92 * stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+            # Not less what is in use: that is the layer before, which will have gone.
+            found.append(0.85 * stats["bytes_limit"])
     return min(found, default=None)
+
+
+def _host_memory() -> float | None:
+    """Bytes that the host can give without swapping, pages of its file cache included."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return 1024.0 * int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return None

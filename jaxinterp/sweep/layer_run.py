@@ -58,6 +58,7 @@ class LayerRun:
         self._stream: Stream[int] | None = None
         self._lock = threading.Lock()
         self._similarity = ""
+        self._fewer = False  # lanes than usual
 
     @property
     def stream(self) -> Stream[int]:
@@ -67,6 +68,7 @@ class LayerRun:
                 wanted = usual_lanes(self._config.lanes, len(self.jobs), self._devices)
                 self._stream = fitted(self._make, wanted, self._devices)
                 self._stream.compile()
+                self._fewer = self._stream.width < wanted
             return self._stream
 
     def release(self) -> None:
@@ -113,22 +115,27 @@ class LayerRun:
           Stopped: the process was asked to stop; its lanes are saved.
           OSError: the store cannot be written.
         """
+        failed = False
         try:
+            stream = self.stream
+            if self._fewer:
+                note(f"{self.layer.name}: {stream.width} lanes, for which there is memory.")
             self._run(results, checkpoints, finished, advanced, asked_to_stop)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            failed = True
+        # Here, not in the handler: its traceback would keep the lanes' memory.
+        if failed:
             stream, self._stream = self._stream, None
-            lanes = (
-                stream.width
-                if stream
-                else usual_lanes(self._config.lanes, len(self.jobs), self._devices)
-            )
+            usual = usual_lanes(self._config.lanes, len(self.jobs), self._devices)
+            lanes = stream.width if stream else usual
             if lanes <= len(self._devices):
-                raise
+                raise MemoryError(f"{self.layer.name} does not fit the memory with one lane")
             note(
                 f"{self.layer.name}: out of memory with {lanes} lanes; going on with {lanes // 2}."
             )
+            del stream
             self._stream = self._make(lanes // 2)
             results.flush()
             self.jobs = self.jobs[~results.done[self.jobs]]

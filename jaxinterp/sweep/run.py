@@ -20,7 +20,8 @@ from jaxinterp.errors import UserError
 from jaxinterp.methods.suppression import TRACE_TERMS
 from jaxinterp.models.layer_table import Layer
 from jaxinterp.models.network import Network
-from jaxinterp.sweep.checkpoints import LaneCheckpoints
+from jaxinterp.sweep.allocator import keep_freed_memory
+from jaxinterp.sweep.checkpoints import LaneCheckpoints, remove_checkpoints
 from jaxinterp.sweep.config import RunConfig
 from jaxinterp.sweep.hosts import ONE_PROCESS, Hosts
 from jaxinterp.sweep.layer_run import LayerRun, Stopped
@@ -105,6 +106,8 @@ def run(
     started = time.perf_counter()
     config = dataclasses.replace(config, suppression=config.suppression.resolved())
     devices = _devices(config)
+    if devices[0].platform == "cpu":
+        keep_freed_memory()
     network = load(config.model.name, weights=config.model.weights, classes=config.model.classes)
     layers = resolve_layers(config, network)
     check_image_size(network, config.images.size)
@@ -128,9 +131,17 @@ def run(
             results.flush()
             results.refresh()
             left = len(plan) - int(results.done.sum())
+            while left and jax.process_count() > 1:
+                # Connected processes end together: JAX aborts those that work on after the others.
+                listener.batch("waiting for the other processes")
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                results.refresh()
+                left = len(plan) - int(results.done.sum())
             page, tables = None, {}
             if not left:
                 listener.batch("report")
+                if folder.place.path is not None and not folder.others:
+                    remove_checkpoints(folder.place.path)
                 summaries = summarise(results.records(), plan.layers)
                 folder.compact(results)
                 page = write_summary(
@@ -151,6 +162,7 @@ def run(
             )
 
 
+_SECONDS_BETWEEN_LOOKS = 5.0
 _AT_ONCE = 32  # images whose activity is computed together
 
 
@@ -195,7 +207,7 @@ class _Work:
         with (
             LaneCheckpoints(place, self._hosts.process) as checkpoints,
             _terminations() as asked_to_stop,
-            ThreadPoolExecutor(1, thread_name_prefix="compile") as compiler,
+            _compiler() as compiler,
         ):
             ahead = [compiler.submit(_compile, one) for one in self._runs[:1]]
             for number, one in enumerate(self._runs):
@@ -221,6 +233,18 @@ class _Work:
 
     def _layers(self) -> list[range]:
         return list(self._plan.layers.values())
+
+
+@contextlib.contextmanager
+def _compiler() -> Iterator[ThreadPoolExecutor]:
+    """A thread to compile in. When an error ends the run, nobody waits for it."""
+    compiler = ThreadPoolExecutor(1, thread_name_prefix="compile")
+    try:
+        yield compiler
+    except BaseException:
+        compiler.shutdown(wait=False, cancel_futures=True)
+        raise
+    compiler.shutdown()
 
 
 def _compile(one: LayerRun) -> None:

@@ -173,7 +173,8 @@ class RunFolder:
         expected = {"config.toml", "journal", "locks"}
         if self.place.read("manifest.json") is None and path.exists():
             names = {name for name in self.place.names() if not name.endswith(".partial")}
-            if names - expected:
+            begun = self.place.read("manifest.json") is not None  # by another, at this moment
+            if names - expected and not begun:
                 raise UserError(f"{path} is not empty and no run folder: give another `output`.")
         # Before anything is changed: a run of an older version has no locks.
         _check_format(self.place, self.place.read("manifest.json"))
@@ -194,7 +195,7 @@ class RunFolder:
         # and no results: the corrected config takes its place. Not so if others are at work on it.
         if manifest is not None or others:
             _compare(self.place, config)
-        if self.process == 0 and recorded != text.encode():
+        if (self.process == 0 or (manifest is None and not others)) and recorded != text.encode():
             self.place.write("config.toml", text)
 
     @property

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
 
 from jaxinterp.errors import nearest
-from jaxinterp.transform.convolutions import ALGORITHMS, Geometry, convolve, geometry_of
+from jaxinterp.transform.convolutions import (
+    ALGORITHMS,
+    Geometry,
+    convolve,
+    geometry_of,
+    precision_of,
+)
 from jaxinterp.transform.convolutions.choose import choose
 from jaxinterp.transform.errors import TransformError
 from jaxinterp.transform.evaluate import run
@@ -92,6 +98,7 @@ def _replacement(
             jnp.transpose(weights, (*window, into, out)),
             geometry,
             choice,
+            precision_of(equation),
         )
         places = numbers.out_spec
         order = [(places[0], places[2], places[3], places[1]).index(axis) for axis in range(4)]

@@ -1,5 +1,6 @@
 """What the measurements are made of: sections, tables, turns, plans. No PyTorch, no measuring."""
 
+import dataclasses
 import datetime
 import math
 import re
@@ -49,8 +50,10 @@ ROWS = {
         ),
     ],
     "sweep": [SweepRow("JAX", 4224, 416, 1200.0, 60.0, 32, 201)],
-    "refill": [RefillRow("small", "fixed batches", 64, 30.0, 5000, 0.4, (1.8, 1.7, 1.9))],
-    "devices": [DevicesRow("small", 2, 16, 400, 4.0, 3.0)],
+    "refill": [
+        RefillRow("small", "fixed batches", 64, 30.0, 5000, (9, 80, 200), 0.4, (1.8, 1.7, 1.9))
+    ],
+    "devices": [DevicesRow("small", 2, 16, 400, 4.0, 3.0, 20, 2e-6, 1e-7)],
 }
 
 
@@ -93,8 +96,13 @@ def test_a_goal_that_was_not_reached_is_said():
 
 def test_other_tables():
     assert refill_table(ROWS["refill"]).rows[0][4] == "128"
-    one, two = devices_table([DevicesRow("a", 1, 8, 100, 2.0, 1.0), *ROWS["devices"]]).rows
+    (small,) = ROWS["devices"]
+    again = dataclasses.replace(small, devices=4, lane_steps=200, pixels=3e-6)
+    other = dataclasses.replace(small, problem="a")
+    one, two, more = devices_table([other, small, again]).rows
     assert one[4] == two[4] == "1.00"  # of different problems
+    assert more[4] == "0.50"
+    assert [row[6] for row in (one, two, more)] == ["", "", "3.0e-06"]
     table = sweep_table(ROWS["sweep"])
     assert table.rows[0][2] == "416"
     assert "extrapolated" in table.notes[0]

@@ -235,3 +235,22 @@ def test_a_second_call_compiles_nothing():
     assert set(compiled) == {9}
     assert (found.steps == 25).all()
     assert found.trace["loss"].shape == (25, 8)
+
+
+def test_patience_begins_when_the_first_climb_ends():
+    """The first moves may lead up: a lane is not given up before it has come down again."""
+
+    def hill(shared, inputs, data):
+        loss = 1 + jnp.sin(inputs[:, 0])
+        return loss, {}
+
+    # From 0.5 up to the top at pi / 2 and down: below the start after 2.6.
+    lanes = Lanes(hill, optax.GradientTransformation(lambda p: (), climb), 60, patience=5)
+    found = minimise(lanes, np.float32([[0.5], [3.0]]), np.zeros(2, np.float32), segment=10)
+    assert (found.status == LaneStatus.CONVERGED).all()
+    assert (found.loss < 1e-2).all()
+
+
+def climb(updates, state, params=None):
+    """A step to the right, whatever the gradient, that ends at 3 pi / 2."""
+    return jnp.where(params < 4.7, 0.1, 0.0), state

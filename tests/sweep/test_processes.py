@@ -279,6 +279,17 @@ def test_images_may_be_stored_in_a_byte_a_value(tmp_path, undisturbed):
             },
             Hosts(2, 4),
         ),
+        (
+            {
+                "SLURM_ARRAY_TASK_ID": "14",
+                "SLURM_ARRAY_TASK_MIN": "0",
+                "SLURM_ARRAY_TASK_STEP": "2",
+                "SLURM_ARRAY_TASK_COUNT": "8",
+                "SLURM_PROCID": "1",
+                "SLURM_NTASKS": "4",
+            },
+            Hosts(29, 32),
+        ),
         ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}, Hosts(1, 2)),
         ({"JOB_COMPLETION_INDEX": "0", "JOB_COMPLETIONS": "2"}, Hosts(0, 2)),
     ],
@@ -304,7 +315,7 @@ def test_numbers_that_do_not_fit_are_named(options, message):
 
 
 def test_a_scheduler_s_nonsense_is_named():
-    with pytest.raises(UserError, match="no whole numbers"):
+    with pytest.raises(UserError, match="RANK is no whole number"):
         find_hosts(scheduler=True, environment={"RANK": "first", "WORLD_SIZE": "2"})
 
 

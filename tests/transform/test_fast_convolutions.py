@@ -1,5 +1,7 @@
 """Fast convolutions equal XLA's in value and gradient, and their filters are transformed once."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -222,3 +224,31 @@ def test_unknown_algorithm():
     with pytest.raises(TransformError, match="winograd"):
         fast_convolutions(jnp.sin, algorithm="vinograd")
     assert "auto" in ALGORITHMS
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "default", None])
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+def test_products_keep_the_precision_of_the_convolution(precision, algorithm):
+    """In both directions; the derivative is traced after the function, and elsewhere."""
+
+    def one(weights, x):
+        with jax.default_matmul_precision(precision):
+            return jax.lax.conv_general_dilated(
+                x, weights, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+
+    weights, x = jnp.ones((3, 3, 4, 5)), jnp.ones((1, 8, 8, 4))
+    fast = fast_convolutions(one, algorithm=algorithm)
+    gradient = jax.jit(jax.grad(lambda x: (fast(weights, x) ** 2).sum()))
+    text = gradient.lower(x).as_text()
+    found = [
+        re.findall("HIGHEST|HIGH|DEFAULT", line) or ["DEFAULT"]
+        for line in text.splitlines()
+        if "stablehlo.dot_general" in line or "stablehlo.convolution" in line
+    ]
+    assert len(found) >= 2
+    wanted = (precision or "default").upper()
+    # The filters themselves are always transformed at the highest precision: it is done once.
+    allowed = {wanted, "HIGHEST"} if algorithm == "winograd" else {wanted}
+    assert {word for words in found for word in words} <= allowed
+    assert wanted in {word for words in found for word in words}

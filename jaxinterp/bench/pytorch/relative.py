@@ -7,6 +7,7 @@ The same as `jaxinterp.optimize.relative.relative_adam`.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ class RelativeAdam:
         """
         self._first, self._second = torch.zeros_like(x.detach()), torch.zeros_like(x.detach())
         self._l1, self._steps = l1, 0
-        self._move: Any = torch.compile(_move, dynamic=False) if compiled else _move
+        self._move = _compiled() if compiled else _move
 
     def step(self, x: torch.Tensor, gradient: torch.Tensor, rate: float) -> None:
         """Moves x in place, by at most about `rate` (|x| + 0.2)."""
@@ -39,6 +40,11 @@ class RelativeAdam:
         # As a tensor: `torch.compile` would compile another program for each number.
         numbers = torch.tensor((rate, *corrections), dtype=x.dtype).to(x.device, non_blocking=True)
         self._move(x.detach(), gradient, self._first, self._second, numbers, self._l1)
+
+
+@functools.cache
+def _compiled() -> Any:
+    return torch.compile(_move, dynamic=False)
 
 
 def _move(

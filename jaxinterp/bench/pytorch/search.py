@@ -20,14 +20,13 @@ from torch import nn
 from jaxinterp.bench.pytorch.device import set_precision, synchronise
 from jaxinterp.bench.pytorch.relative import RelativeAdam
 from jaxinterp.bench.settings import RECIPES_IN_BOTH, Precision
+from jaxinterp.losses.suppression import ROUNDING
 from jaxinterp.methods.suppression import SuppressionSettings
 from jaxinterp.models.network import Network
 from jaxinterp.optimize import find_recipe
 
 __all__ = ["PlateauRate", "TorchSearch", "Variant"]
 
-# A relative difference of maps that is rounding, as in `jaxinterp.losses.suppression`.
-_ROUNDING = 1e-6
 # Of the paper's recipe, as in `jaxinterp.optimize.recipes`.
 _FACTOR, _PATIENCE, _TOLERANCE = 0.5, 50, 1e-4
 
@@ -248,7 +247,7 @@ class TorchSearch:
         maps = self._maps(x)
         own = maps[self._lanes, self._kernels]
         difference = self._norm(own - self._selected) / self._kept
-        preservation = torch.where(difference > _ROUNDING, difference, 0) / self._scale
+        preservation = torch.where(difference > ROUNDING, difference, 0) / self._scale
         suppression = self._rest(maps, own) / self._others
         pixels = x.shape[2] * x.shape[3]
         regularization = x.abs().sum((1, 2, 3)) / pixels

@@ -7,6 +7,7 @@ the folder is opened (on a disk), by its checksum when it is read.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -116,8 +117,12 @@ class JobArray:
             return found
         with os.scandir(self._place.path / self._folder) as entries:
             for entry in entries:
-                if entry.name.startswith("c.") and entry.stat().st_size == length:
-                    self._note(found, entry.name)
+                # Beside chunks there are locks and parts of them, which come and go.
+                if self._chunk.fullmatch(entry.name) is None:
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat().st_size == length:
+                        self._note(found, entry.name)
         return found
 
     def _note(self, found: np.ndarray, name: str) -> None:

@@ -18,7 +18,7 @@ from jaxinterp.sweep.folder.place import Place, RemotePlace
 __all__ = ["Journal", "JournalLine", "open_journal"]
 
 _AT_ONCE = 64  # objects fetched at the same time: what counts is the store's latency
-_KEPT = 16  # objects of which lines are read again and again
+_KEPT = 512  # objects of which lines are read again and again
 
 
 class JournalLine(NamedTuple):
@@ -146,7 +146,10 @@ class ObjectJournal:
             numbers = [int(name[:-6]) for name in own if name[:-6].isdigit()]
             self._next = max(numbers, default=0) + 1
         part = f"{self._process}/{self._next:06}.jsonl"
-        self._place.write(f"journal/{part}", lines)
+        # There are no locks: a process of the same number that was thought dead may still write.
+        while not self._place.create(f"journal/{part}", lines):
+            self._next += 1
+            part = f"{self._process}/{self._next:06}.jsonl"
         self._next += 1
         self._seen.add(part)
         return part, 0
@@ -169,6 +172,7 @@ class ObjectJournal:
             self._kept[part] = self._place.read(f"journal/{part}") or b""
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
+        self._kept.move_to_end(part)
         return self._kept[part][offset:].split(b"\n", 1)[0]
 
     def close(self) -> None:

@@ -5,4 +5,5 @@ from jaxinterp.transform.convolutions.choose import ALGORITHMS as ALGORITHMS
 from jaxinterp.transform.convolutions.geometry import (
     Geometry as Geometry,
     geometry_of as geometry_of,
+    precision_of as precision_of,
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 
@@ -36,8 +37,16 @@ class Choice(NamedTuple):
     dense: bool
 
 
-def convolve(x: jax.Array, weights: jax.Array, geometry: Geometry, choice: Choice) -> jax.Array:
+def convolve(
+    x: jax.Array,
+    weights: jax.Array,
+    geometry: Geometry,
+    choice: Choice,
+    precision: str | None = None,
+) -> jax.Array:
     """[n, h, w, channels], [.., .., channels / groups, kernels] -> [n, h', w', kernels].
+
+    All products have the precision given ("highest", "high", "default"; None: JAX's setting).
 
     What the algorithms make of the filter is computed here by ordinary equations, outside of the
     custom derivative, so that `stage` can do it once. The filter's own gradient is XLA's.
@@ -55,7 +64,19 @@ def convolve(x: jax.Array, weights: jax.Array, geometry: Geometry, choice: Choic
     else:
         back = _prepare(flip(dense), choice.backward)
 
+    def at_precision(function: Callable[..., Any]) -> Callable[..., Any]:
+        """The derivative is traced later than the function, and elsewhere."""
+
+        def precise(*arguments: Any) -> Any:
+            if precision is None:
+                return function(*arguments)
+            with jax.default_matmul_precision(precision):
+                return function(*arguments)
+
+        return precise
+
     @jax.custom_vjp
+    @at_precision
     def apply(
         x: jax.Array, weights: jax.Array, ahead: list[jax.Array], back: list[jax.Array]
     ) -> jax.Array:
@@ -82,7 +103,7 @@ def convolve(x: jax.Array, weights: jax.Array, geometry: Geometry, choice: Choic
             dx = _compute(dy, back, geometry.gradient, choice.backward)
         return dx, dweights, None, None
 
-    apply.defvjp(forward, backward)
+    apply.defvjp(forward, at_precision(backward))
     return apply(x, weights, ahead, back)
 
 

@@ -52,10 +52,10 @@ def _best(geometry: Geometry) -> str:
     # apart): 4 x 28 x 28 x 512: 25, 76; 4 x 56 x 56 x 256: 33, 74; 32 x 24 x 24 x 64: 5.8, 7.7;
     # 8 x 28 x 28 x 64: 2.1, 2.7; but 4 x 112 x 112 x 128: 79, 76. Large maps leave the caches.
     high, wide = geometry.out_size
-    pixels = geometry.images * high * wide
+    # Not by the number of images: lanes must not round otherwise when there are more or fewer.
     thin = min(geometry.channels, geometry.kernels)
-    tiles = geometry.images * -(-high // 4) * -(-wide // 4)
-    if thin >= 64 and 16 * tiles <= 1.5 * pixels and pixels <= 20_000:
+    tiles = -(-high // 4) * -(-wide // 4)
+    if thin >= 64 and 16 * tiles <= 1.5 * high * wide and high * wide <= 56 * 56:
         return "winograd"
     return "direct"
 

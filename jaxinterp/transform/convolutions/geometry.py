@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
 
-__all__ = ["Geometry", "Pair", "geometry_of"]
+__all__ = ["Geometry", "Pair", "geometry_of", "precision_of"]
 
 Pair = tuple[int, int]
 
@@ -62,6 +62,20 @@ class Geometry(NamedTuple):
         )
 
 
+def precision_of(equation: JaxprEqn) -> str | None:
+    """A convolution's precision as `jax.default_matmul_precision` takes it.
+
+    An operand each may have its own, and there are algorithms by name: those come out as they are
+    written, which is none of "highest", "high" and "default".
+    """
+    precision = equation.params["precision"]
+    if precision is None:
+        return None
+    if isinstance(precision, tuple) and len(set(precision)) == 1:
+        return precision[0].name.lower()
+    return str(precision)
+
+
 def geometry_of(equation: JaxprEqn) -> Geometry | None:
     """The sizes of a `conv_general_dilated`, or None where this package has no algorithm for it.
 
@@ -76,7 +90,9 @@ def geometry_of(equation: JaxprEqn) -> Geometry | None:
         return None
     if params["batch_group_count"] != 1 or maps.dtype != weights.dtype:
         return None
-    if maps.dtype not in (jnp.float32, jnp.float64) or params["precision"] is not None:
+    if maps.dtype not in (jnp.float32, jnp.float64):
+        return None
+    if precision_of(equation) not in (None, "highest", "high", "default"):
         return None
     if params["preferred_element_type"] not in (None, maps.dtype):
         return None
