@@ -153,6 +153,9 @@ def serve() -> None:
 
     import jax
 
+    from jaxinterp.sweep.allocator import keep_freed_memory
+
+    keep_freed_memory()
     from jaxinterp.bench.ours import JaxSearch
     from jaxinterp.bench.problems import make_problem
     from jaxinterp.methods.suppression import SuppressionSettings

@@ -67,6 +67,7 @@ class Bench:
             from jaxinterp.bench.machine import this_machine
             from jaxinterp.bench.section import section, write_section
             from jaxinterp.bench.settings import BenchSettings
+            from jaxinterp.sweep.allocator import keep_freed_memory
 
         settings = BenchSettings(
             **{f.name: getattr(self, f.name) for f in dataclasses.fields(BenchSettings)}
@@ -76,6 +77,7 @@ class Bench:
         for case in cases:
             case.check()
         machine = this_machine()
+        keep_freed_memory()  # as every run does on CPUs; here for PyTorch, too
         with BenchConsole() as console:
             console.note(str(machine))
             for case in cases:
