@@ -90,5 +90,6 @@ class Bench:
 
 
 def _command() -> str:
-    """What was typed, without the folder of the program."""
-    return shlex.join(["jaxinterp", *sys.argv[1:]])
+    """What was typed, without the folders of the program and of files."""
+    given = [os.path.basename(one) if os.path.isfile(one) else one for one in sys.argv[1:]]
+    return shlex.join(["jaxinterp", *given])
