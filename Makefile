@@ -21,7 +21,7 @@ demo: .venv/package ## run the demonstration, configs/demo.toml, into runs/demo
 	.venv/bin/jaxinterp run configs/demo.toml
 
 test: .venv-test/$(STAMP) ## run the tests; needs no PyTorch (choose with PYTEST_ARGS="-k words")
-	.venv-test/bin/pytest $(PYTEST_ARGS)
+	.venv-test/bin/pytest -n auto --maxprocesses=4 --dist=loadfile $(PYTEST_ARGS)
 
 parity: .venv-parity/$(STAMP) ## run the comparisons with PyTorch and Captum; fails if one is skipped
 	JAXINTERP_REQUIRE_PARITY=1 .venv-parity/bin/pytest -m parity $(PYTEST_ARGS)
