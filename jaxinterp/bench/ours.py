@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,9 +15,8 @@ from jax import Array
 
 from jaxinterp.bench.problems import Problem
 from jaxinterp.bench.settings import Precision
-from jaxinterp.losses.suppression import SuppressionReference, suppression_terms
 from jaxinterp.methods.layer_maps import Compute, frozen_maps
-from jaxinterp.methods.suppression import SuppressionSettings, suppression_task
+from jaxinterp.methods.suppression import SuppressionSettings, followed_objective, suppression_task
 from jaxinterp.optimize import Objective
 from jaxinterp.optimize.programs import compile_programs
 
@@ -71,7 +70,6 @@ class JaxSearch:
             width=problem.lanes,
             moved=self._own,
             length=problem.segment,
-            compiler_options=None,
         )
         self.preparing = time.perf_counter() - started
         self._jobs = {"image": problem.images, "kernel": problem.kernels}
@@ -122,7 +120,6 @@ def _bfloat16_objective(
       What is prepared of the weights, and the objective, which finds it in `shared["prepared"]`.
     """
     network, settings = problem.network, settings.resolved()
-    proximal = settings.optimizer == "relative"
 
     def apply(params: Any, inputs: Array) -> Array:
         lower = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
@@ -135,19 +132,12 @@ def _bfloat16_objective(
         compute,
     )
 
-    def objective(
-        shared: Any, inputs: Array, data: SuppressionReference
-    ) -> tuple[Array, Mapping[str, Array]]:
-        features = maps(shared["prepared"], inputs).astype(jnp.float32)
-        terms = suppression_terms(features, inputs, data, normalization=settings.normalization)
-        silenced = settings.alpha * terms.suppression
-        plain = settings.beta * terms.regularization
-        loss, kept = terms.preservation + silenced + plain, terms.preservation
-        if settings.smoothing:
-            width = settings.smoothing * jax.lax.stop_gradient(loss)
-            kept = jnp.sqrt(jnp.square(kept) + jnp.square(width) + 1e-20)
-        # The value is Eq. 4's, the gradient that of what `suppression_task` follows.
-        followed = kept + silenced + (0 if proximal else plain)
-        return followed + jax.lax.stop_gradient(loss - followed), terms._asdict()
-
+    objective = followed_objective(
+        lambda shared, inputs: maps(shared["prepared"], inputs).astype(jnp.float32),
+        alpha=settings.alpha,
+        beta=settings.beta,
+        normalization=settings.normalization,
+        smoothing=settings.smoothing or 0.0,
+        proximal=settings.proximal,
+    )
     return prepared, objective

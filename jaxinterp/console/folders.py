@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jaxinterp.console.duration import duration
 from jaxinterp.console.tables import print_whole
 from jaxinterp.sweep.export import Exported
 from jaxinterp.sweep.merge import Merged
@@ -74,13 +75,13 @@ def print_status(status: RunStatus) -> None:
     else:
         fact("at work", "no process")
     if status.last is not None:
-        ago = duration(max(0.0, time.time() - status.last))
+        ago = _long(max(0.0, time.time() - status.last))
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.last))
         fact("last job", f"{stamp}, {ago} ago")
     if status.rate is not None:
         left = ""
         if total.missing and status.processes:
-            left = f", {duration(60 * total.missing / status.rate)} left"
+            left = f", {_long(60 * total.missing / status.rate)} left"
         fact("rate", f"{status.rate:,.0f} jobs/min in the last minutes of work{left}")
     if status.bytes is not None:
         fact("size", f"{_bytes(status.bytes)} on disk")
@@ -119,17 +120,10 @@ def print_merged(merged: Merged) -> None:
     )
 
 
-def duration(seconds: float) -> str:
-    """Such as "42 s", "3 min 05 s", "2 h 10 min" or "3 d 4 h"."""
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    if not hours:
-        return f"{minutes} min {rest:02} s"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if days else f"{hours} h {minutes:02} min"
+def _long(seconds: float) -> str:
+    """As `duration`, with days."""
+    days, hours = divmod(round(seconds) // 3600, 24)
+    return f"{days} d {hours} h" if days else duration(seconds)
 
 
 def _bytes(count: float) -> str:

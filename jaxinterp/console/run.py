@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jaxinterp.console.duration import duration
 from jaxinterp.console.tables import print_whole
 from jaxinterp.sweep.run import Listener, RunResult
 
@@ -81,7 +82,7 @@ class RunConsole(Listener):
         left = self._planned - self._before - done
         status = ""
         if done:
-            status = f"{60 * done / seconds:.0f} jobs/min, {_duration(seconds / done * left)} left"
+            status = f"{60 * done / seconds:.0f} jobs/min, {duration(seconds / done * left)} left"
         self._progress.update(self._task, completed=self._before + done, status=status)
 
     def finished(self, records: Sequence[dict[str, Any]]) -> None:
@@ -101,7 +102,7 @@ class RunConsole(Listener):
         layer = self._title.split(",", 1)[0]
         self._console.print(
             f"{self._before + self._stored}/{self._planned} jobs, {layer}{failed}, "
-            f"{60 * self._stored / seconds:.0f} jobs/min, {_duration(seconds)}",
+            f"{60 * self._stored / seconds:.0f} jobs/min, {duration(seconds)}",
             soft_wrap=True,
         )
         self._new = self._failed = 0
@@ -140,14 +141,5 @@ class RunConsole(Listener):
         failed = f", {result.failed} failed" if result.failed else ""
         self._console.print(
             f"{result.done} of {result.jobs} jobs done{silent}{failed} in "
-            f"{_duration(result.seconds)}"
+            f"{duration(result.seconds)}"
         )
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

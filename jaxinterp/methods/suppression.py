@@ -11,10 +11,9 @@ The loss itself is `jaxinterp.losses.suppression`.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +40,7 @@ from jaxinterp.methods.layer_maps import (
     layer_maps,
 )
 from jaxinterp.methods.suppression_result import TRACE_TERMS, Suppression, suppression_of
+from jaxinterp.methods.suppression_settings import SuppressionSettings
 from jaxinterp.metrics import similarity_name
 from jaxinterp.models.network import Network
 from jaxinterp.optimize import Found, Lanes, LaneStatus, Objective, Start, Stream, Task, find_recipe
@@ -50,6 +50,7 @@ __all__ = [
     "Suppression",
     "SuppressionSettings",
     "Suppressor",
+    "followed_objective",
     "interpret",
     "layer_maps",
     "suppression_objective",
@@ -57,67 +58,7 @@ __all__ = [
     "suppression_task",
 ]
 
-_SMOOTHING = 1.5
-"""From docs/optimizers.md."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SuppressionSettings:
-    """How the optimised input is sought.
-
-    Attributes:
-      alpha: weight of the suppression of all other kernels, Eq. 4.
-      beta: weight of the input's L1 norm, Eq. 4.
-      normalization: "relative" (default) or "paper", see `jaxinterp.losses.suppression`.
-      optimizer: "relative" (default), "adam" or "paper", see `jaxinterp.optimize.recipes`.
-      rate: the first learning rate; None takes the optimiser's own default.
-      steps: likewise.
-      smoothing: the gradient followed is that of sqrt(L_p^2 + (smoothing L)^2) instead of L_p, with
-        the present loss L held fixed: L_p has a kink at the original, where the search starts. The
-        loss that is recorded and compared is Eq. 4's. 0 switches it off; None takes 1.5 for
-        "relative" with the relative normalization and 0 otherwise.
-      start: "image", or "details": half of what the image has beyond its Gaussian blur of 2 px,
-        from which most kernels are reached sooner and those that answer to plain colour not at all.
-      bounded: keep the input displayable (every pixel in [0, 1]). The paper does not.
-      tolerance: a relative fall of the loss smaller than this is no improvement.
-      patience: an optimisation without improvement for so many steps has converged; 0: never.
-    """
-
-    alpha: float = ALPHA
-    beta: float = BETA
-    normalization: Literal["relative", "paper"] = "relative"
-    optimizer: Literal["relative", "adam", "paper"] = "relative"
-    rate: float | None = None
-    steps: int | None = None
-    smoothing: float | None = None
-    start: Literal["image", "details"] = "image"
-    bounded: bool = True
-    tolerance: float = 1e-4
-    patience: int = 0
-
-    def resolved(self) -> SuppressionSettings:
-        """The same with the optimiser's own rate and steps where none are given.
-
-        They decide the results, and another version may have others: a run that is resumed must
-        notice.
-        """
-        recipe = find_recipe(self.optimizer, rate=self.rate, steps=self.steps)
-        smoothed = self.optimizer == "relative" and self.normalization == "relative"
-        smoothing = (_SMOOTHING if smoothed else 0.0) if self.smoothing is None else self.smoothing
-        return dataclasses.replace(self, rate=recipe.rate, steps=recipe.steps, smoothing=smoothing)
-
-    def __post_init__(self) -> None:
-        for name in ("alpha", "beta", "tolerance"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a number from 0, got {getattr(self, name)}")
-        if self.smoothing is not None and not 0 <= self.smoothing < math.inf:
-            raise ValueError(f"smoothing must be a number from 0, got {self.smoothing}")
-        if self.rate is not None and not 0 < self.rate < math.inf:
-            raise ValueError(f"rate must be a number above 0, got {self.rate}")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.patience < 0:
-            raise ValueError(f"patience must not be negative, got {self.patience}")
+_DEFAULT_SETTINGS = SuppressionSettings()
 
 
 def suppression_objective(
@@ -133,12 +74,12 @@ def suppression_objective(
     Its `shared` are the network's parameters, its `data` a `SuppressionReference` with one entry a
     lane.
     """
-    return _objective(
+    return followed_objective(
         layer_maps(network, layer), alpha=alpha, beta=beta, normalization=normalization
     )
 
 
-def _objective(
+def followed_objective(
     maps: Callable[[Any, Array], Array],
     *,
     alpha: float,
@@ -147,7 +88,13 @@ def _objective(
     smoothing: float = 0.0,
     proximal: bool = False,
 ) -> Objective:
-    """Eq. 4 with the gradient that an optimiser wants; `proximal` leaves out that of L_r."""
+    """Eq. 4 with the gradient that an optimiser wants.
+
+    Args:
+      maps: `(shared, inputs) -> maps`, as `layer_maps` gives them.
+      alpha, beta, normalization, smoothing: as in `SuppressionSettings`.
+      proximal: leave out the gradient of L_r, which the optimiser minimises itself.
+    """
 
     def objective(
         shared: Any, inputs: Array, data: SuppressionReference
@@ -198,16 +145,15 @@ def suppression_task(
     recipe = find_recipe(settings.optimizer, rate=settings.rate, steps=settings.steps)
     preprocess = network.preprocess
     shape = (*size, preprocess.channels)
-    proximal = settings.optimizer == "relative"
     maps = at_precision(layer_maps(network, layer), compute)
     prepared, frozen = frozen_maps(network, layer, (lanes, *shape), compute)
-    objective = _objective(
+    objective = followed_objective(
         lambda shared, inputs: frozen(shared["prepared"], inputs),
         alpha=settings.alpha,
         beta=settings.beta,
         normalization=settings.normalization,
         smoothing=settings.smoothing or 0.0,
-        proximal=proximal,
+        proximal=settings.proximal,
     )
 
     def begin(shared: Any, jobs: Any) -> Start:
@@ -240,7 +186,7 @@ def suppression_task(
     task = Task(
         Lanes(
             objective,
-            recipe.optimizer(l1=settings.beta / math.prod(size) if proximal else 0.0),
+            recipe.optimizer(l1=settings.beta / math.prod(size) if settings.proximal else 0.0),
             recipe.steps,
             bounds=preprocess.bounds if settings.bounded else None,
             tolerance=settings.tolerance,
@@ -267,7 +213,7 @@ class Suppressor:
         self,
         network: Network,
         layer: str,
-        settings: SuppressionSettings = SuppressionSettings(),
+        settings: SuppressionSettings = _DEFAULT_SETTINGS,
         *,
         lanes: int = 32,
         compute: Compute = DEFAULT_COMPUTE,
@@ -359,7 +305,7 @@ def interpret(
     images: np.ndarray,
     layer: str,
     kernels: Sequence[int],
-    settings: SuppressionSettings = SuppressionSettings(),
+    settings: SuppressionSettings = _DEFAULT_SETTINGS,
     *,
     lanes: int = 32,
     compute: Compute = DEFAULT_COMPUTE,

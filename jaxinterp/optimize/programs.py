@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -64,7 +64,6 @@ def compile_programs(
     width: int,
     moved: int,
     length: int,
-    compiler_options: Mapping[str, Any] | None,
 ) -> Programs:
     """Compiles all that a stream of a task needs.
 
@@ -76,7 +75,6 @@ def compile_programs(
       width: lanes in all, a multiple of the devices.
       moved: jobs that one call begins or reads out on each device.
       length: steps of a segment.
-      compiler_options: handed to XLA when the segment is compiled.
     """
     placement = _Placement(devices)
     shared = placement.everywhere(shared)
@@ -102,9 +100,7 @@ def compile_programs(
         lambda leaf: jax.ShapeDtypeStruct((width // len(devices), *leaf.shape[1:]), leaf.dtype),
         state,
     )
-    advance, segment = _advance(
-        placement, task.lanes, shared, state, length, dict(compiler_options or {})
-    )
+    advance, segment = _advance(placement, task.lanes, shared, state, length)
     return Programs(
         shared=shared,
         idle=lambda: make_idle(shared),
@@ -174,20 +170,18 @@ def _advance(
     shared: PyTree,
     state: LaneState,
     length: int,
-    options: dict[str, Any],
 ) -> tuple[Callable[[PyTree, LaneState], tuple[LaneState, Trace]], Any]:
     """A segment, and the compiled program that it consists of."""
     if placement.devices[0].platform != "cpu":
         scan = functools.partial(lanes.scan, length)
-        whole = placement.compile(scan, shared, state, donated=(1,), options=options, trace_axis=1)
+        whole = placement.compile(scan, shared, state, donated=(1,), trace_axis=1)
         return whole, whole
     try:
-        own = _CPU_OPTIONS | options
-        step = placement.compile(lanes.step, shared, state, donated=(1,), options=own)
+        step = placement.compile(lanes.step, shared, state, donated=(1,), options=_CPU_OPTIONS)
     except jax.errors.JaxRuntimeError as error:
         if "No such compile option" not in str(error):  # of another version of XLA
             raise
-        step = placement.compile(lanes.step, shared, state, donated=(1,), options=options)
+        step = placement.compile(lanes.step, shared, state, donated=(1,))
 
     def walk(shared: PyTree, state: LaneState) -> tuple[LaneState, Trace]:
         """As `Lanes.segment` on CPUs: calls of one step."""

@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import itertools
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
@@ -98,7 +98,6 @@ class Stream(Generic[Key]):
         width: int,
         segment: int = 25,
         devices: Sequence[Any] | None = None,
-        compiler_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Prepares a stream; nothing is compiled yet.
 
@@ -109,7 +108,6 @@ class Stream(Generic[Key]):
           width: how many lanes; rounded up to a multiple of the devices.
           segment: at most so many steps between two looks at which lanes have ended.
           devices: those of this process that share the lanes; None takes the first one.
-          compiler_options: handed to XLA when the segment is compiled.
         """
         if width < 1:
             raise ValueError(f"a stream needs at least one lane, got {width}")
@@ -119,7 +117,7 @@ class Stream(Generic[Key]):
         self.length = segment_length(task.lanes.steps, segment)
         self.counts = StreamCounts()
         self.under_way = 0.0  # jobs' worth of work in lanes that are still at it
-        self._shared, self._options = shared, compiler_options
+        self._shared = shared
         self._own = self.width // len(self.devices)
         self._moved = min(self._own, _MOST_MOVED)
         self._example = jax.tree.map(
@@ -297,7 +295,6 @@ class Stream(Generic[Key]):
                     width=self.width,
                     moved=self._moved,
                     length=self.length,
-                    compiler_options=self._options,
                 )
                 self._shared = self._programs.shared
             return self._programs

@@ -58,7 +58,6 @@ class LayerRun:
         self._stream: Stream[int] | None = None
         self._lock = threading.Lock()
         self._similarity = ""
-        self._fewer = False  # lanes than usual
 
     @property
     def stream(self) -> Stream[int]:
@@ -68,7 +67,6 @@ class LayerRun:
                 wanted = usual_lanes(self._config.lanes, len(self.jobs), self._devices)
                 self._stream = fitted(self._make, wanted, self._devices)
                 self._stream.compile()
-                self._fewer = self._stream.width < wanted
             return self._stream
 
     def release(self) -> None:
@@ -116,9 +114,10 @@ class LayerRun:
           OSError: the store cannot be written.
         """
         failed = False
+        usual = usual_lanes(self._config.lanes, len(self.jobs), self._devices)
         try:
             stream = self.stream
-            if self._fewer:
+            if stream.width < usual:
                 note(f"{self.layer.name}: {stream.width} lanes, for which there is memory.")
             self._run(results, checkpoints, finished, advanced, asked_to_stop)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
@@ -128,7 +127,6 @@ class LayerRun:
         # Here, not in the handler: its traceback would keep the lanes' memory.
         if failed:
             stream, self._stream = self._stream, None
-            usual = usual_lanes(self._config.lanes, len(self.jobs), self._devices)
             lanes = stream.width if stream else usual
             if lanes <= len(self._devices):
                 raise MemoryError(f"{self.layer.name} does not fit the memory with one lane")

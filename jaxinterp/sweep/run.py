@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxinterp.data.images import NamedImage, load_images
 from jaxinterp.errors import UserError
@@ -129,14 +128,12 @@ def run(
             work = _Work(config, network, layers, images, plan, results, hosts, devices)
             work.run(folder, listener)
             results.flush()
-            results.refresh()
-            left = len(plan) - int(results.done.sum())
-            while left and jax.process_count() > 1:
+            while left := _left(results):
+                if jax.process_count() == 1:
+                    break
                 # Connected processes end together: JAX aborts those that work on after the others.
                 listener.batch("waiting for the other processes")
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
-                results.refresh()
-                left = len(plan) - int(results.done.sum())
             page, tables = None, {}
             if not left:
                 listener.batch("report")
@@ -164,6 +161,12 @@ def run(
 
 _SECONDS_BETWEEN_LOOKS = 5.0
 _AT_ONCE = 32  # images whose activity is computed together
+
+
+def _left(results: Results) -> int:
+    """How many jobs no process has finished by now."""
+    results.refresh()
+    return int((~results.done).sum())
 
 
 class _Work:
@@ -194,8 +197,8 @@ class _Work:
         return self._hosts.process, self._hosts.processes
 
     def run(self, folder: RunFolder, listener: Listener) -> None:
-        own = [np.asarray(jobs[self._share[0] :: self._share[1]]) for jobs in self._layers()]
-        total = sum(map(len, own))
+        process, processes = self._share
+        total = sum(len(jobs[process::processes]) for jobs in self._plan.layers.values())
         missing = sum(len(one.jobs) for one in self._runs)
         listener.planned(total, total - missing)
         place = folder.place.path
@@ -230,9 +233,6 @@ class _Work:
                 one.release()
             self._results.flush()
             checkpoints.clear()
-
-    def _layers(self) -> list[range]:
-        return list(self._plan.layers.values())
 
 
 @contextlib.contextmanager
