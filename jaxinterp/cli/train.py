@@ -14,7 +14,7 @@ __all__ = ["Train"]
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Trains a small network on CIFAR-10; a stopped run resumes after its last finished epoch.
+    """Trains a small network; a stopped run resumes after its last finished epoch.
 
     Example: jaxinterp train configs/train_vgg_cifar10.toml --set data=cifar-10-binary.tar.gz
     """

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import io
 import os
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
-from PIL import Image
 
-from jaxinterp.data.evaluation_crop import evaluation_crop
-from jaxinterp.data.labelled import LabelledImage, LabelledImages
-from jaxinterp.data.open_image import UnreadableImage, open_image
+from jaxinterp.data.labelled import LabelledImages
+from jaxinterp.data.labelled_pixels import labelled_pixels
+from jaxinterp.data.open_image import UnreadableImage
 
 __all__ = ["Batch", "Geometry", "Unreadable", "batches"]
 
@@ -105,23 +103,6 @@ def _decode(
     try:
         labelled = source.read(position)
         name = labelled.name
-        return _pixels(labelled, geometry), labelled.label
+        return labelled_pixels(labelled, **dataclasses.asdict(geometry)), labelled.label
     except UnreadableImage as error:
         return Unreadable(name, str(error))
-
-
-def _pixels(labelled: LabelledImage, geometry: Geometry) -> np.ndarray:
-    content = labelled.content
-    if isinstance(content, np.ndarray):
-        content = content.squeeze(-1) if content.shape[2:] == (1,) else content
-        return _crop(Image.fromarray(content), geometry)
-    if isinstance(content, bytes):
-        if not content:
-            raise UnreadableImage("the file is empty")
-        content = io.BytesIO(content)
-    with open_image(content) as image:
-        return _crop(image, geometry)
-
-
-def _crop(image: Image.Image, geometry: Geometry) -> np.ndarray:
-    return evaluation_crop(image, **dataclasses.asdict(geometry))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-__all__ = ["CIFAR10", "CIFAR_RESNET", "IMAGENET", "MNIST", "VGG_F", "Preprocess"]
+__all__ = ["AN8FLOWER", "CIFAR10", "CIFAR_RESNET", "IMAGENET", "MNIST", "VGG_F", "Preprocess"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,7 @@ CIFAR10 = Preprocess(
     mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616), size=32, resize=32
 )
 CIFAR_RESNET = dataclasses.replace(IMAGENET, size=32, resize=32)
+AN8FLOWER = Preprocess(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), size=64, resize=64)
 MNIST = Preprocess(mean=(0.1307,), std=(0.3081,), size=28, resize=28)
 # Pixels of 0 to 255 less a mean image, whose average stands for it here; the weights' file has it.
 VGG_F = Preprocess(

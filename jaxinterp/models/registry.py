@@ -13,7 +13,14 @@ from jaxinterp.models.cifar_resnet import CIFAR_RESNET_DEPTHS, CifarResNet
 from jaxinterp.models.classifier import Classifier
 from jaxinterp.models.mnist import MnistNetwork
 from jaxinterp.models.parameters import Blueprint
+from jaxinterp.models.plain import (
+    CIFAR_WIDE_LAYERS,
+    FLOWER_DOUBLE_LAYERS,
+    FLOWER_SINGLE_LAYERS,
+    PlainNetwork,
+)
 from jaxinterp.models.preprocess import (
+    AN8FLOWER,
     CIFAR10,
     CIFAR_RESNET,
     IMAGENET,
@@ -38,7 +45,8 @@ class Architecture:
       classes: the class count it was published with.
       preprocess: what its images undergo.
       summary: one line for the list of models.
-      dataset: whose classes the published weights tell apart: imagenet, cifar10 or mnist.
+      dataset: whose classes the published weights tell apart: imagenet, cifar10, mnist,
+        an8flower-single-6c or an8flower-double-12c.
       bundled: whether trained weights come with the package.
     """
 
@@ -93,6 +101,35 @@ _VGG_CIFAR10 = Architecture(
     bundled=True,
 )
 
+_PLAIN = (
+    Architecture(
+        "cifar_wide",
+        functools.partial(PlainNetwork, CIFAR_WIDE_LAYERS),
+        10,
+        CIFAR10,
+        "at least 128 kernels in each of five convolutions, for CIFAR-10",
+        "cifar10",
+    ),
+    Architecture(
+        "flower_single",
+        functools.partial(PlainNetwork, FLOWER_SINGLE_LAYERS),
+        6,
+        AN8FLOWER,
+        "five convolutions, max pooling, trained by us on an8Flower single-6c; weights included",
+        "an8flower-single-6c",
+        bundled=True,
+    ),
+    Architecture(
+        "flower_double",
+        functools.partial(PlainNetwork, FLOWER_DOUBLE_LAYERS),
+        12,
+        AN8FLOWER,
+        "five convolutions, strides, trained by us on an8Flower double-12c; weights included",
+        "an8flower-double-12c",
+        bundled=True,
+    ),
+)
+
 _FAMILIES: tuple[Iterable[Architecture], ...] = (
     [_VGG_CIFAR10],
     [_imagenet("alexnet", "AlexNet, as in torchvision", AlexNet)],
@@ -120,6 +157,7 @@ _FAMILIES: tuple[Iterable[Architecture], ...] = (
         for depth in CIFAR_RESNET_DEPTHS
     ),
     [Architecture("mnist", MnistNetwork, 10, MNIST, "FSAGN's small network for MNIST", "mnist")],
+    _PLAIN,
 )
 
 ARCHITECTURES: dict[str, Architecture] = {one.name: one for family in _FAMILIES for one in family}

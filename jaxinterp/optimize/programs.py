@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxinterp.optimize.lanes import Lanes, LaneState, LaneStatus
 from jaxinterp.optimize.task import Found, Task
+from jaxinterp.transform.compiler_options import compiler_options
 
 __all__ = ["Programs", "compile_programs"]
 
@@ -22,11 +23,6 @@ PyTree = Any
 Trace = dict[str, Any]
 
 _AXIS = "lanes"
-# By default XLA fuses whole passes through a network into one slow piece (BENCHMARKS, "Two traits
-# of XLA's CPU backend").
-_CPU_OPTIONS = {
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,12 +172,8 @@ def _advance(
         scan = functools.partial(lanes.scan, length)
         whole = placement.compile(scan, shared, state, donated=(1,), trace_axis=1)
         return whole, whole
-    try:
-        step = placement.compile(lanes.step, shared, state, donated=(1,), options=_CPU_OPTIONS)
-    except jax.errors.JaxRuntimeError as error:
-        if "No such compile option" not in str(error):  # of another version of XLA
-            raise
-        step = placement.compile(lanes.step, shared, state, donated=(1,))
+    options = compiler_options()
+    step = placement.compile(lanes.step, shared, state, donated=(1,), options=options)
 
     def walk(shared: PyTree, state: LaneState) -> tuple[LaneState, Trace]:
         """As `Lanes.segment` on CPUs: calls of one step."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from rich.console import Console
@@ -28,24 +29,33 @@ from rich.progress import (
 )
 
 from jaxinterp.config import to_toml
-from jaxinterp.data.cifar10 import CLASS_NAMES, Cifar10, load_cifar10
+from jaxinterp.data.an8flower.splits import PREFIX as FLOWERS
 from jaxinterp.errors import UserError
+from jaxinterp.evaluate.accuracy import Share
 from jaxinterp.models.describe import describe_classifier
+from jaxinterp.models.parameters import Blueprint
 from jaxinterp.models.registry import find_architecture
 from jaxinterp.train.config import TrainConfig
+from jaxinterp.train.images import TrainingImages, training_images
 from jaxinterp.train.step import TrainState, initial_state, make_optimizer, make_step
 from jaxinterp.weights.formats.safetensors_file import write_safetensors
 from jaxinterp.weights.layout import to_torch_layout
+from jaxinterp.weights.load import load
 
 __all__ = ["train"]
+
+_JUDGED_AT_ONCE = 200
 
 
 def train(config: TrainConfig, *, report: Callable[[str], None] = print) -> Path:
     """Trains a network and writes `weights.safetensors` (fp16) into `config.output`.
 
+    At the end the network is judged with the written weights on the test split; `test.json` there
+    holds `images` (their number), `correct` and `accuracy`.
+
     Args:
       config: see `TrainConfig`.
-      report: gets a line after every epoch.
+      report: gets a line after every epoch, and one with the accuracy on the test images.
 
     Returns:
       The path of the weights.
@@ -55,14 +65,12 @@ def train(config: TrainConfig, *, report: Callable[[str], None] = print) -> Path
     """
     architecture = find_architecture(config.model)
     if architecture.preprocess.channels != 3:
-        raise UserError(f"{config.model} takes grey images: it cannot be trained on CIFAR-10.")
-    blueprint = architecture.blueprint(len(CLASS_NAMES))
-    table = describe_classifier(blueprint, architecture.preprocess)
-    least = max(int(np.max(layer.stride or 1)) for layer in table)
-    for phase in config.phases:
-        if phase.crop < least:
-            raise UserError(f"{config.model} needs crops of at least {least} px, got {phase.crop}.")
-    data = load_cifar10(config.data, "train")
+        raise UserError(f"{config.model} takes grey images: it cannot be trained on RGB images.")
+    size, seed = architecture.preprocess.size, config.seed
+    data = training_images(config.data, "train", size=size, count=config.train_images, seed=seed)
+    tests = training_images(config.data, "test", size=size, count=config.test_images, seed=seed)
+    blueprint = architecture.blueprint(len(data.class_names))
+    _check_crops(config, blueprint, data)
     steps_an_epoch = len(data.labels) // config.batch_size
     if not steps_an_epoch:
         raise UserError(f"{len(data.labels)} images do not fill a batch of {config.batch_size}.")
@@ -83,6 +91,7 @@ def train(config: TrainConfig, *, report: Callable[[str], None] = print) -> Path
             label_smoothing=config.label_smoothing,
             crop=phase.crop,
             pad=phase.pad,
+            mirror=config.mirror,
         )
         for phase in set(epochs)
     }
@@ -122,13 +131,62 @@ def train(config: TrainConfig, *, report: Callable[[str], None] = print) -> Path
     write_safetensors(
         weights,
         to_torch_layout(values, flattened=blueprint.module.flattened),
-        # Not where this machine keeps its data: the file is for others too.
-        metadata={
-            "model": config.model,
-            "config": to_toml(dataclasses.replace(config, data="", output="")),
-        },
+        metadata={"model": config.model, "config": to_toml(_for_others(config))},
+    )
+    judged = _judge(weights, config.model, tests)
+    low, high = judged.interval
+    content = {
+        "images": judged.images,
+        "correct": judged.successes,
+        "accuracy": round(judged.value, 4),
+    }
+    (output / "test.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+    report(
+        f"accuracy on {judged.images} test images: {judged.value:.2%} "
+        f"(95 % interval {low:.2%} to {high:.2%})"
     )
     return weights
+
+
+def _for_others(config: TrainConfig) -> TrainConfig:
+    """The config without where this machine keeps its files; a rendered set has no such place."""
+    rendered = config.data.startswith(FLOWERS)
+    return dataclasses.replace(config, data=config.data if rendered else "", output="")
+
+
+def _check_crops(config: TrainConfig, blueprint: Blueprint, data: TrainingImages) -> None:
+    """Crops must lie within the padded images, and leave a map of every layer."""
+    table = describe_classifier(blueprint, find_architecture(config.model).preprocess)
+    least = max(int(np.max(layer.stride or 1)) for layer in table)
+    side = min(data.images.shape[1:3])
+    for phase in config.phases:
+        if phase.crop < least:
+            raise UserError(f"{config.model} needs crops of at least {least} px, got {phase.crop}.")
+        if phase.crop > side + 2 * phase.pad:
+            raise UserError(
+                f"A crop of {phase.crop} px does not fit in images of {side} px with {phase.pad} "
+                "px of padding on each side."
+            )
+
+
+def _judge(weights: Path, model: str, tests: TrainingImages) -> Share:
+    """How many of the test images the network with these weights tells right."""
+    network = load(model, weights=weights, classes=len(tests.class_names))
+    predict = jax.jit(
+        lambda params, images: network.apply(
+            params, network.preprocess(images.astype(jnp.float32) / 255)
+        ).argmax(-1)
+    )
+    correct = 0
+    for start in range(0, len(tests.labels), _JUDGED_AT_ONCE):
+        images = tests.images[start : start + _JUDGED_AT_ONCE]
+        labels = tests.labels[start : start + _JUDGED_AT_ONCE]
+        missing = _JUDGED_AT_ONCE - len(images)
+        # Filled up, so that one program is compiled.
+        images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+        found = np.asarray(predict(network.params, images))[: len(labels)]
+        correct += int((found == labels).sum())
+    return Share(correct, len(tests.labels))
 
 
 def _claim(output: Path, config: TrainConfig) -> None:
@@ -160,7 +218,7 @@ def _restore(checkpoints: ocp.CheckpointManager, state: TrainState) -> tuple[Tra
 def _run_epoch(
     step: Callable[..., tuple[TrainState, dict[str, jax.Array]]],
     state: TrainState,
-    data: Cifar10,
+    data: TrainingImages,
     config: TrainConfig,
     epoch: int,
     epochs: int,

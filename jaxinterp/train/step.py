@@ -15,8 +15,17 @@ from jax import Array
 
 from jaxinterp.models.parameters import Blueprint, Parameters, initial_parameters
 from jaxinterp.models.preprocess import Preprocess
+from jaxinterp.transform.compiler_options import compiler_options
 
 __all__ = ["TrainState", "augment", "initial_state", "make_optimizer", "make_step"]
+
+__all__ = ["TrainState", "augment", "initial_state", "make_optimizer", "make_step"]
+
+# By default XLA fuses whole passes through a network into one slow piece (BENCHMARKS, "Two traits
+# of XLA's CPU backend"); a step takes a fifth less time without.
+_CPU_OPTIONS: dict[str, bool | str] = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+}
 
 
 class TrainState(NamedTuple):
@@ -28,16 +37,16 @@ class TrainState(NamedTuple):
     step: Array
 
 
-def augment(key: Array, images: Array, *, crop: int, pad: int) -> Array:
-    """Random crop after zero padding, and a random mirror image, each image its own.
+def augment(key: Array, images: Array, *, crop: int, pad: int, mirror: bool = True) -> Array:
+    """Random crop after zero padding, and if `mirror`, half of them mirrored, each image its own.
 
     images: float32 [n, h, w, c] -> [n, crop, crop, c].
     """
 
     def one(key: Array, image: Array) -> Array:
         crop_key, flip_key = jax.random.split(key)
-        cropped = dm_pix.random_crop(crop_key, image, (crop, crop, image.shape[-1]))
-        return jnp.asarray(dm_pix.random_flip_left_right(flip_key, cropped))
+        image = jnp.asarray(dm_pix.random_crop(crop_key, image, (crop, crop, image.shape[-1])))
+        return jnp.asarray(dm_pix.random_flip_left_right(flip_key, image)) if mirror else image
 
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     return jax.vmap(one)(jax.random.split(key, len(images)), padded)
@@ -93,6 +102,7 @@ def make_step(
     label_smoothing: float,
     crop: int,
     pad: int,
+    mirror: bool = True,
 ) -> Callable[[Array, TrainState, Array, Array], tuple[TrainState, dict[str, Array]]]:
     """The jitted step `(key, state, images uint8 [n, h, w, c], labels [n]) -> (state, measures)`.
 
@@ -110,12 +120,12 @@ def make_step(
         values = blueprint.read(model)
         return loss, ({name: values[name] for name in statistics}, logits)
 
-    @functools.partial(jax.jit, donate_argnums=1)
+    @functools.partial(jax.jit, donate_argnums=1, compiler_options=compiler_options())
     def step(
         key: Array, state: TrainState, images: Array, labels: Array
     ) -> tuple[TrainState, dict[str, Array]]:
         inputs = preprocess(images.astype(jnp.float32) / 255)
-        inputs = augment(key, inputs, crop=crop, pad=pad)
+        inputs = augment(key, inputs, crop=crop, pad=pad, mirror=mirror)
         gradient = jax.value_and_grad(loss_function, has_aux=True)
         (loss, (statistics, logits)), grads = gradient(
             state.params, state.statistics, inputs, labels

@@ -25,6 +25,8 @@ from jaxinterp.weights.read import read_weights
 
 __all__ = ["load"]
 
+_FLOWERS = "an8flower-"
+
 _WORTH_CACHING = 32 << 20
 """Bytes of a file from which on Orbax is quicker than reading the file again."""
 
@@ -107,7 +109,9 @@ def _weights_file(architecture: Architecture) -> Path:
     """Where the weights of a network lie for which the user gave no file."""
     name = architecture.name
     if architecture.bundled:
-        return Path(str(importlib.resources.files("jaxinterp.weights") / f"{name}.safetensors"))
+        bundled = Path(str(importlib.resources.files("jaxinterp.weights") / f"{name}.safetensors"))
+        if bundled.is_file():
+            return bundled
     fetched = default_weights(name)
     if fetched is not None:
         return fetched
@@ -124,4 +128,8 @@ def _weights_file(architecture: Architecture) -> Path:
 def _class_names(architecture: Architecture) -> tuple[str, ...]:
     if architecture.dataset == "imagenet":
         return imagenet_class_names()
+    if architecture.dataset.startswith(_FLOWERS):
+        from jaxinterp.data.an8flower import CLASS_NAMES as flower_class_names
+
+        return flower_class_names[architecture.dataset.removeprefix(_FLOWERS)]
     return CLASS_NAMES if architecture.dataset == "cifar10" else tuple("0123456789")

@@ -14,7 +14,7 @@ from jaxinterp.models.network import Network
 from jaxinterp.models.preprocess import CIFAR10
 from jaxinterp.transform import capture
 
-NAMES = ["vgg_cifar10", "resnet18", "resnext50_32x4d", "cifar_resnet20"]
+NAMES = ["vgg_cifar10", "resnet18", "resnext50_32x4d", "cifar_resnet20", "flower_double"]
 
 
 def with_statistics(network: Network) -> Network:

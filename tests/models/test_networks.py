@@ -103,12 +103,39 @@ def test_sizes_of_maps_are_those_of_the_papers():
     assert [cifar[f"layer{s}.2"][1:] for s in (1, 2, 3)] == [(32, 32, 16), (16, 16, 32), (8, 8, 64)]
     vgg_f, _ = traced("vgg_f", 224)
     assert [vgg_f[f"pool{i}"][1:] for i in (1, 2, 5)] == [(27, 27, 64), (13, 13, 256), (6, 6, 256)]
+    wide, _ = traced("cifar_wide", 32)
+    assert [wide[f"conv{i}"][1] for i in range(1, 6)] == [16, 8, 8, 4, 4]
+    single, _ = traced("flower_single", 64)
+    assert [single[f"conv{i}"][1] for i in range(1, 6)] == [64, 32, 16, 8, 4]
+    double, _ = traced("flower_double", 64)
+    assert [double[f"conv{i}"][1] for i in range(1, 6)] == [32, 16, 16, 8, 8]
     alexnet, _ = traced("alexnet", 224)
     assert [alexnet[f"pool{i}"][1:] for i in (1, 2, 5)] == [
         (27, 27, 64),
         (13, 13, 192),
         (6, 6, 256),
     ]
+
+
+def test_the_wide_network_has_128_kernels_everywhere_and_is_cheap():
+    found, _ = traced("cifar_wide", 32)
+    maps = {name: shape for name, shape in found.items() if name.startswith("conv")}
+    assert len(maps) >= 5
+    assert min(shape[-1] for shape in maps.values()) >= 128
+    weights = Blueprint(find_architecture("cifar_wide").build).shapes
+    multiplications = sum(
+        np.prod(shape[1:3]) * np.prod(weights[f"{name}.weight"].shape)
+        for name, shape in maps.items()
+    )
+    assert 2 * multiplications <= 60e6
+
+
+@pytest.mark.parametrize("name", ["flower_single", "flower_double"])
+def test_one_network_for_flowers_pools_and_the_other_strides(name):
+    layers = jaxinterp.load(name, weights="random").layers
+    kinds = [layer.kind for layer in layers]
+    assert kinds.count("max_pool") == (4 if name == "flower_single" else 0)
+    assert layers.find("relu5").stride == (16 if name == "flower_single" else 8)
 
 
 @pytest.mark.parametrize("depth", [2, 9, 21])
@@ -127,7 +154,9 @@ def test_the_shortcut_without_parameters_subsamples_and_pads():
     np.testing.assert_array_equal(y, expected)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "cifar_resnet20", "mnist", "resnext50_32x4d"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "cifar_resnet20", "mnist", "resnext50_32x4d", "flower_single"]
+)
 def test_an_image_alone_and_in_a_batch_gives_the_same(name):
     network = jaxinterp.load(name, weights="random", classes=4)
     channels = network.preprocess.channels

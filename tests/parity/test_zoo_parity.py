@@ -22,6 +22,12 @@ from jaxinterp.models.alexnet import AlexNet
 from jaxinterp.models.cifar_resnet import CifarResNet
 from jaxinterp.models.mnist import MnistNetwork
 from jaxinterp.models.parameters import Blueprint
+from jaxinterp.models.plain import (
+    CIFAR_WIDE_LAYERS,
+    FLOWER_DOUBLE_LAYERS,
+    FLOWER_SINGLE_LAYERS,
+    PlainNetwork,
+)
 from jaxinterp.models.registry import ARCHITECTURES, find_architecture
 from jaxinterp.models.resnet import RESNETS, ResNet
 from jaxinterp.models.vgg import VGG, VGG_BLOCKS, VGG_CIFAR10_BLOCKS
@@ -31,6 +37,12 @@ from jaxinterp.transform import taps
 pytestmark = pytest.mark.parity
 
 CLASSES, TARGET = 11, 3
+
+PLAIN_LAYERS = {
+    "cifar_wide": CIFAR_WIDE_LAYERS,
+    "flower_single": FLOWER_SINGLE_LAYERS,
+    "flower_double": FLOWER_DOUBLE_LAYERS,
+}
 
 
 class Case(NamedTuple):
@@ -82,6 +94,12 @@ CASES = (
     Case("cifar_resnet110", 2, (16, 19), ".safetensors"),
     Case("mnist", 1, (28, 28), ".safetensors"),
     Case("mnist", 2, (33, 27), ".pth"),
+    Case("cifar_wide", 1, (32, 32), ".safetensors"),
+    Case("cifar_wide", 4, (29, 50), ".pth"),
+    Case("flower_single", 1, (64, 64), ".safetensors"),
+    Case("flower_single", 4, (47, 33), ".pth"),
+    Case("flower_double", 1, (64, 64), ".pth"),
+    Case("flower_double", 4, (35, 71), ".safetensors"),
 )
 
 
@@ -111,6 +129,9 @@ def thin_constructor(name, thin):
         return functools.partial(VGGF, widths=narrow(64, 256, 256, 256, 256), **hidden)
     if name == "mnist":
         return functools.partial(MnistNetwork, widths=narrow(16, 32), hidden=128 // thin)
+    if name in PLAIN_LAYERS:
+        layers = [layer._replace(width=layer.width // thin) for layer in PLAIN_LAYERS[name]]
+        return functools.partial(PlainNetwork, layers)
     if name == "vgg_cifar10":
         blocks = [narrow(*block) for block in VGG_CIFAR10_BLOCKS]
         return functools.partial(VGG, blocks, batch_norm=True, hidden=(), grid=1, pool_last=False)

@@ -16,6 +16,7 @@ from torch import nn
 from torch_networks.alexnet import AlexNet
 from torch_networks.cifar_resnet import CIFAR_RESNET_DEPTHS, CifarResNet
 from torch_networks.mnist import Mnist
+from torch_networks.plain import PLAIN, Plain
 from torch_networks.resnet import RESNETS, ResNet
 from torch_networks.vgg import VGG, VGG_BLOCKS, VggCifar10
 from torch_networks.vgg_f import VggF
@@ -37,6 +38,11 @@ def _cifar_resnet(depth: int) -> Constructor:
     return lambda classes, thin: CifarResNet(depth, classes=classes, thin=thin)
 
 
+def _plain(name: str) -> Constructor:
+    convolutions, pooled, _ = PLAIN[name]
+    return lambda classes, thin: Plain(convolutions, pooled, classes=classes, thin=thin)
+
+
 TORCH_NETWORKS: dict[str, tuple[Constructor, int]] = {
     "alexnet": (lambda classes, thin: AlexNet(classes=classes, thin=thin), 1000),
     **{name: (_vgg(blocks, False), 1000) for name, blocks in VGG_BLOCKS.items()},
@@ -46,6 +52,7 @@ TORCH_NETWORKS: dict[str, tuple[Constructor, int]] = {
     **{f"cifar_resnet{depth}": (_cifar_resnet(depth), 10) for depth in CIFAR_RESNET_DEPTHS},
     "vgg_cifar10": (lambda classes, thin: VggCifar10(classes=classes, thin=thin), 10),
     "mnist": (lambda classes, thin: Mnist(classes=classes, thin=thin), 10),
+    **{name: (_plain(name), PLAIN[name][2]) for name in PLAIN},
 }
 """Every network: (constructor of a class count and a divisor of all widths, published classes)."""
 

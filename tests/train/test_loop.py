@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import jaxinterp
-from jaxinterp.config import build
+from jaxinterp.config import build, load_config
 from jaxinterp.data.cifar10 import read_cifar10
 from jaxinterp.errors import UserError
 from jaxinterp.evaluate.run import evaluate
@@ -65,7 +66,9 @@ def test_the_loss_falls(trained):
     assert [record["crop"] for record in log] == [16, 16, 32, 32]
     assert log[-1]["loss"] < 0.8 * log[0]["loss"]
     assert log[-1]["accuracy"] > log[0]["accuracy"]
-    assert [line.partition(":")[0] for line in lines] == [f"epoch {i}/4" for i in (1, 2, 3, 4)]
+    *epochs, judged = lines
+    assert [line.partition(":")[0] for line in epochs] == [f"epoch {i}/4" for i in (1, 2, 3, 4)]
+    assert judged.startswith("accuracy on 30 test images: ")
     assert f"loss {log[0]['loss']:.3f}" in lines[0]
     assert (weights.parent / "config.toml").is_file()
 
@@ -81,6 +84,19 @@ def test_the_weights_load_and_are_better_than_chance(trained):
     assert found.top1.value > 0.6
     random = jaxinterp.load("tiny", weights="random", classes=10)
     assert found.top1.value > evaluate(random, data).top1.value
+
+
+def test_the_accuracy_on_the_test_images_is_that_of_evaluate(trained):
+    config, weights, lines = trained
+    network = jaxinterp.load("tiny", weights=weights, classes=10)
+    found = evaluate(network, read_cifar10(config.data, "test")).top1
+    written = json.loads((weights.parent / "test.json").read_text(encoding="utf-8"))
+    assert written == {
+        "images": 30,
+        "correct": found.successes,
+        "accuracy": pytest.approx(found.value, abs=1e-4),
+    }
+    assert f"{found.value:.2%}" in lines[-1]
 
 
 def test_the_weights_file_says_how_it_was_made_and_not_where(trained):
@@ -127,7 +143,8 @@ def test_a_resumed_run_equals_an_undisturbed_one(trained, tmp_path):
     content = resumed.read_bytes()
     again = []
     assert train(config, report=again.append).read_bytes() == content
-    assert again == ["resuming after epoch 4 of 4"]
+    assert again[0] == "resuming after epoch 4 of 4"
+    assert again[1:] == lines[-1:]  # the accuracy
 
 
 def test_another_config_in_the_same_folder_is_refused(trained):
@@ -142,7 +159,7 @@ def test_training_stops_after_so_many_steps(colours, tmp_path):
     config = make_config(colours, tmp_path / "run", max_steps=1)
     lines = []
     assert train(config, report=lines.append).is_file()
-    assert len(lines) == 1
+    assert len(lines) == 2  # an epoch and the accuracy
     assert len(log_of(tmp_path / "run")) == 1
 
 
@@ -152,6 +169,12 @@ def test_what_cannot_be_trained_leaves_no_folder(colours, tmp_path):
         ({"batch_size": 49}, "48 images do not fill a batch of 49"),
         ({"data": str(tmp_path / "absent")}, "No CIFAR-10 at .*absent"),
         ({"model": "tny"}, "no model 'tny'; nearest: tiny"),
+        ({"model": "mnist"}, "mnist takes grey images: it cannot be trained on RGB images"),
+        (
+            {"phases": (PhaseConfig(1, 37, 2),)},
+            "A crop of 37 px does not fit in images of 32 px with 2 px of padding on each side",
+        ),
+        ({"data": "an8flower:single"}, "no variant of an8Flower 'single'; nearest: single-6c"),
         ({"model": "vgg16"}, "vgg16 needs crops of at least 32 px, got 16"),
     ]
     for changes, message in wrong:
@@ -181,10 +204,7 @@ def test_a_full_disk_is_no_usage_error(colours, tmp_path, monkeypatch):
     [
         ({"phases": []}, "config: training needs at least one of"),
         ({"phases": [{"epochs": 0}]}, r"phases\[0\]: a phase needs at least 1 epoch"),
-        (
-            {"phases": [{"epochs": 1, "crop": 41}]},
-            r"phases\[0\]: .* crop of 8 px up to 32 \+ 2 pad",
-        ),
+        ({"phases": [{"epochs": 1, "crop": 7}]}, r"phases\[0\]: .* a crop from 8 px"),
         ({"phases": [{"epochs": 1, "crop": 8, "pad": -1}]}, "pad from 0"),
         ({"phases": [{"epoch": 1}]}, r"no key 'phases\[0\].epoch'; nearest: phases\[0\].epochs"),
         ({"phases": [{"epochs": 1, "restart_rate": 0.1}]}, "first phase has no restart_rate"),
@@ -197,6 +217,8 @@ def test_a_full_disk_is_no_usage_error(colours, tmp_path, monkeypatch):
         ({"label_smoothing": -0.1}, "label_smoothing must be at least 0 and below 1"),
         ({"weight_decay": -1.0}, "weight_decay must be a number from 0"),
         ({"seed": -1}, "seed must not be negative"),
+        ({"train_images": -1}, "train_images must not be negative"),
+        ({"test_images": -1}, "test_images must not be negative"),
         ({"max_steps": -1}, "max_steps must not be negative"),
     ],
 )
@@ -209,3 +231,33 @@ def test_a_phase_with_a_restart_rate_begins_a_cycle():
     phases = (PhaseConfig(2), PhaseConfig(3), PhaseConfig(4, restart_rate=0.2), PhaseConfig(1))
     config = TrainConfig("a", "b", phases=phases, peak_rate=0.5)
     assert config.cycles == ((5, 0.5), (5, 0.2))
+
+
+def test_flowers_are_rendered_and_learnt_from_and_named_in_the_file(tmp_path):
+    config = TrainConfig(
+        data="an8flower:single-6c",
+        output=str(tmp_path / "run"),
+        model="tiny",
+        phases=(PhaseConfig(1, 36, 2),),
+        train_images=24,
+        test_images=12,
+        mirror=False,
+        batch_size=8,
+    )
+    lines = []
+    weights = train(config, report=lines.append)
+    assert lines[-1].startswith("accuracy on 12 test images")
+    network = jaxinterp.load("tiny", weights=weights, classes=6)
+    assert network.params["classifier.3.bias"].shape == (6,)
+    _, metadata = read_safetensors(weights)
+    assert 'data = "an8flower:single-6c"' in metadata["config"]
+    assert str(tmp_path) not in metadata["config"]
+
+
+def test_the_recipes_of_the_package_are_valid():
+    found = sorted((Path(__file__).parents[2] / "configs").glob("train_*.toml"))
+    assert len(found) >= 4
+    for path in found:
+        config = load_config(TrainConfig, path)
+        preprocess = ARCHITECTURES[config.model].preprocess
+        assert all(phase.crop <= preprocess.size + 2 * phase.pad for phase in config.phases)

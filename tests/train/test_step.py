@@ -35,6 +35,15 @@ def test_every_crop_is_a_part_of_its_image_or_of_the_mirror_image(crop, pad):
     assert max(row for row, _, _ in places) <= padded.shape[1] - crop
 
 
+def test_nothing_is_mirrored_unless_wanted():
+    images = np.random.default_rng(0).normal(size=(9, 8, 8, 3)).astype(np.float32)
+    key = jax.random.key(3)
+    plain = np.asarray(augment(key, images, crop=8, pad=0, mirror=False))
+    np.testing.assert_array_equal(plain, images)
+    mirrored = np.asarray(augment(key, images, crop=8, pad=0))
+    assert 0 < (mirrored != images).any((1, 2, 3)).sum() < len(images)
+
+
 def test_augmentation_depends_on_the_key_alone():
     images = np.random.default_rng(0).normal(size=(6, 8, 8, 3)).astype(np.float32)
     first, same, other = (
