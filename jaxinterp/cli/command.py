@@ -14,6 +14,7 @@ import tyro
 
 from jaxinterp import __version__
 from jaxinterp.cli.bench import Bench
+from jaxinterp.cli.concepts import Concepts
 from jaxinterp.cli.evaluate import Evaluate
 from jaxinterp.cli.export import Export
 from jaxinterp.cli.interruption import end_process, interrupts_kept
@@ -36,6 +37,7 @@ _Commands = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
+    | Annotated[Concepts, tyro.conf.subcommand("concepts")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
