@@ -22,8 +22,8 @@ PURE_ROOMS = [
     "methods",
 ]
 EDGE_ROOMS = [
-    *("config", "console", "weights", "data", "evaluate", "train", "sweep", "report", "bench"),
-    "cli",
+    *("config", "console", "weights", "data", "evaluate", "train", "sweep", "dissect", "report"),
+    *("bench", "cli"),
 ]
 
 # What reads and writes files, draws, prints, or talks to the outside.

@@ -92,9 +92,7 @@ def _comparison(command: Run) -> _Outcome:
         from jaxinterp.sweep.comparison.config import ComparisonConfig
         from jaxinterp.sweep.comparison.run import run_comparison
 
-    given = (command.process, command.processes, command.coordinator)
-    if command.scheduler or command.distributed or any(one is not None for one in given):
-        raise UserError("A comparison runs in one process: leave out the options of several.")
+    _check_alone(command, "comparison")
     settings = load_config(ComparisonConfig, command.config, command.overrides)
     console = ComparisonConsole()
     with console:
@@ -103,9 +101,32 @@ def _comparison(command: Run) -> _Outcome:
     return result
 
 
+def _dissection(command: Run) -> _Outcome:
+    with loading():
+        from jaxinterp.config import load_config
+        from jaxinterp.console.dissection import DissectionConsole
+        from jaxinterp.dissect.config import DissectionConfig
+        from jaxinterp.dissect.run import run_dissection
+
+    _check_alone(command, "dissection")
+    settings = load_config(DissectionConfig, command.config, command.overrides)
+    with DissectionConsole() as console:
+        result = run_dissection(settings, listener=console)
+        console.close_with(result)
+    return result
+
+
+def _check_alone(command: Run, method: str) -> None:
+    """Raises `UserError` if options for several processes are given."""
+    given = (command.process, command.processes, command.coordinator)
+    if command.scheduler or command.distributed or any(one is not None for one in given):
+        raise UserError(f"A {method} runs in one process: leave out the options of several.")
+
+
 _METHODS: dict[str, Callable[[Run], _Outcome]] = {
     "suppression": _suppression,
     "comparison": _comparison,
+    "dissection": _dissection,
 }
 
 

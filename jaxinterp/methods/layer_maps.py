@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -15,7 +15,15 @@ from jaxinterp.errors import UserError
 from jaxinterp.models.network import Network
 from jaxinterp.transform import capture, fast_convolutions, stage
 
-__all__ = ["DEFAULT_COMPUTE", "Compute", "at_precision", "frozen_maps", "layer_maps"]
+__all__ = [
+    "DEFAULT_COMPUTE",
+    "Compute",
+    "all_layer_maps",
+    "at_precision",
+    "frozen_maps",
+    "frozen_values",
+    "layer_maps",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,48 +46,84 @@ class Compute:
 DEFAULT_COMPUTE = Compute()
 
 
-def layer_maps(network: Network, layer: str) -> Callable[[Any, Array], Array]:
-    """The feature maps of one layer, `(params, inputs [n, h, w, c]) -> maps [n, h', w', kernels]`.
+def all_layer_maps(
+    network: Network, layers: Sequence[str]
+) -> Callable[[Any, Array], dict[str, Array]]:
+    """The feature maps of several layers, in one pass.
 
-    Layers above it are not computed. The channel axis comes last whatever the network's own is.
+    Returns:
+      `(params, inputs [n, h, w, c]) -> {layer: [n, h', w', kernels]}`, under the names that were
+      given. What lies above all of them is not computed. The channel axis comes last whatever the
+      network's own is.
 
     Raises:
       UserError: an unknown layer (the nearest are named), or one whose values are no maps.
     """
-    row = network.layers.find(layer)
-    if not row.is_map:
-        raise UserError(f"The layer {layer!r} has no feature maps [n, h, w, kernels].")
-    captured = capture(network.apply, [row.name])
+    rows = {layer: network.layers.find(layer) for layer in layers}
+    for layer, row in rows.items():
+        if not row.is_map:
+            raise UserError(f"The layer {layer!r} has no feature maps [n, h, w, kernels].")
+    captured = capture(network.apply, list(dict.fromkeys(row.name for row in rows.values())))
 
-    def maps(params: Any, inputs: Array) -> Array:
-        return jnp.moveaxis(captured(params, inputs)[row.name], row.channel_axis, -1)
+    def maps(params: Any, inputs: Array) -> dict[str, Array]:
+        values = captured(params, inputs)
+        return {
+            layer: jnp.moveaxis(values[row.name], row.channel_axis, -1)
+            for layer, row in rows.items()
+        }
 
     return maps
+
+
+def layer_maps(network: Network, layer: str) -> Callable[[Any, Array], Array]:
+    """The feature maps of one layer, `(params, inputs [n, h, w, c]) -> maps [n, h', w', kernels]`.
+
+    Otherwise as `all_layer_maps`.
+    """
+    maps = all_layer_maps(network, [layer])
+    return lambda params, inputs: maps(params, inputs)[layer]
 
 
 def frozen_maps(
     network: Network, layer: str, shape: tuple[int, ...], compute: Compute = DEFAULT_COMPUTE
 ) -> tuple[list[Array], Callable[[list[Array], Array], Array]]:
-    """`layer_maps` for inputs of one shape, with all that depends on the weights alone done before.
+    """`frozen_values` of `layer_maps`: see there.
 
     Args:
-      network: whose maps they are; its parameters count as constants.
+      network: whose maps they are.
       layer: a name or alias from its layer table.
       shape: of the inputs, [n, h, w, c].
       compute: how.
 
-    Returns:
-      `(prepared, maps)`: arrays to hand to the jitted program, and `maps(prepared, inputs)`, which
-      can be differentiated in its inputs.
-
     Raises:
       UserError: as `layer_maps`.
     """
-    maps = at_precision(layer_maps(network, layer), compute)
+    return frozen_values(layer_maps(network, layer), network, shape, compute)
+
+
+def frozen_values(
+    function: Callable[[Any, Array], Any],
+    network: Network,
+    shape: tuple[int, ...],
+    compute: Compute = DEFAULT_COMPUTE,
+) -> tuple[list[Array], Callable[[list[Array], Array], Any]]:
+    """A function of a network for one shape of inputs, what depends on weights alone done before.
+
+    Args:
+      function: `(params, inputs) -> values`, such as `all_layer_maps` makes.
+      network: its parameters count as constants.
+      shape: of the inputs, [n, h, w, c].
+      compute: how.
+
+    Returns:
+      `(prepared, values)`: arrays to hand to the jitted program, and `values(prepared, inputs)`,
+      which can be differentiated in its inputs.
+    """
+    precise = at_precision(function, compute)
     if compute.convolutions != "direct":
-        maps = fast_convolutions(maps, algorithm=compute.convolutions)
+        precise = fast_convolutions(precise, algorithm=compute.convolutions)
     example = jax.ShapeDtypeStruct(shape, np.float32)
-    prepared, staged = stage(maps, network.params, example)
+    prepared, staged = stage(precise, network.params, example)
     return prepared, at_precision(staged, compute)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import os
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from jaxinterp.errors import UserError
+from jaxinterp.report.replace_file import replace_file
 from jaxinterp.report.views import ReportHead, Table
 
 __all__ = ["Drawing", "write_comparison_page"]
@@ -93,20 +93,11 @@ def write_comparison_page(
     try:
         (page.parent / "figures").mkdir(parents=True, exist_ok=True)
         for drawing in drawings:
-            _replace(page.parent / "figures" / drawing.name, drawing.png)
+            replace_file(page.parent / "figures" / drawing.name, drawing.png)
         # Names come from the file system and may hold what UTF-8 cannot.
-        _replace(page, text.encode("utf-8", "replace"))
+        replace_file(page, text.encode("utf-8", "replace"))
     except OSError as error:
         raise UserError(
             f"The report cannot be written to {folder}: {error.strerror or error}."
         ) from error
     return page
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

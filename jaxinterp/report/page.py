@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
@@ -24,6 +23,7 @@ from jaxinterp.errors import UserError
 from jaxinterp.report.chart import trace_chart
 from jaxinterp.report.figure import kernel_figure
 from jaxinterp.report.pixels import display_notes, image_uri, map_top, map_uri, number, peak
+from jaxinterp.report.replace_file import replace_file
 from jaxinterp.report.views import JobView, MapView, ReportHead, Table
 
 __all__ = ["MOST_JOBS", "write_report"]
@@ -94,7 +94,7 @@ def _write(
         figure = None
         if figures is None or drawn < figures:
             figure = f"figures/{names.new(view)}"
-            _replace(folder / figure, kernel_figure(view))
+            replace_file(folder / figure, kernel_figure(view))
             drawn += 1
         page.add(view, figure)
     page.is_choice = counts is not None and sum(counts.values()) != page.total
@@ -102,19 +102,8 @@ def _write(
         page.counts.update(counts)
     index = folder / "index.html"
     # Names come from the file system and may hold what UTF-8 cannot.
-    _replace(index, page.render(head, tables, drawn).encode("utf-8", "replace"))
+    replace_file(index, page.render(head, tables, drawn).encode("utf-8", "replace"))
     return index
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees the old one or the new one, never a part."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 class _FigureNames:

@@ -56,10 +56,16 @@ def open_recorded(address: str) -> RecordedRun:
     """Opens a run folder to be read, whether or not processes are at work on it.
 
     Raises:
-      UserError: there is none, it is of another version, or what it records is damaged.
+      UserError: there is none, it is of another version or without jobs (a dissection), or what it
+        records is damaged.
     """
     folder = RunFolder.existing(address)
     manifest, content = folder.manifest or {}, folder.config_content
+    if content.get("method") == "dissection":
+        raise UserError(
+            f"{folder.name} holds a dissection, which has no jobs: its results are units.parquet "
+            "and index.html."
+        )
     digests = list(manifest["images"].values())
     identity = (manifest.get("model", ""), manifest["weights_sha256"], manifest["kernels"], digests)
     plan: Sequence[PlannedJob]

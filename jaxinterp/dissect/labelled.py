@@ -1,0 +1,242 @@
+"""Where the labelled images of relevance and ablation come from."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import numpy as np
+
+from jaxinterp.data.an8flower import render
+from jaxinterp.data.an8flower.classes import CLASS_NAMES, check_variant, labels_of
+from jaxinterp.data.an8flower.splits import PREFIX, SPLIT_COUNTS, SPLIT_SEEDS
+from jaxinterp.data.concepts.batches import ConceptBatch, Fit, concept_batches
+from jaxinterp.data.concepts.concept_set import ConceptSet
+from jaxinterp.data.labelled import LabelledImages
+from jaxinterp.data.labelled_pixels import labelled_pixels
+from jaxinterp.data.open_image import UnreadableImage
+from jaxinterp.data.source import read_labelled_images
+from jaxinterp.dissect.class_images import ClassImages
+from jaxinterp.dissect.classes import RunClass
+from jaxinterp.dissect.config import LabelledConfig
+from jaxinterp.errors import UserError
+from jaxinterp.evaluate.labels import map_labels
+from jaxinterp.models.network import Network
+
+__all__ = ["open_labelled"]
+
+
+def open_labelled(
+    config: LabelledConfig,
+    network: Network,
+    classes: Sequence[RunClass],
+    *,
+    logits: int,
+    size: int,
+    mask_size: int,
+    masks: str,
+    concepts: ConceptSet | None,
+    fit: Fit,
+) -> ClassImages:
+    """The images of the run's classes; those of other classes are left out.
+
+    Args:
+      config: where they are.
+      network: whose input they become.
+      classes: the run's.
+      logits: how many the network has.
+      size: height and width of the network's input, px.
+      mask_size: height and width of the masks.
+      masks: "object", "discriminative" or "none".
+      concepts: for the source "concepts".
+      fit: how concept images are cut.
+
+    Raises:
+      UserError: nothing there; no image of a class; masks that the source does not have.
+    """
+    if config.source == "concepts":
+        assert concepts is not None
+        found = _of_concepts(concepts, classes, size, mask_size, masks, fit)
+    elif config.source.startswith(PREFIX):
+        found = _flowers(config, network, classes, size, mask_size, masks)
+    else:
+        found = _labelled(config, network, classes, logits, size, masks)
+    found = found.first_of_each(config.per_class)
+    counts = np.bincount(found.classes, minlength=len(classes))
+    missing = [own.name for own, count in zip(classes, counts, strict=True) if not count]
+    if missing:
+        raise UserError(
+            f"{found.location} has no image of {', '.join(missing[:6])}"
+            f"{' and others' if len(missing) > 6 else ''}: leave them out of [[classes]], or give "
+            "other images."
+        )
+    return found
+
+
+def _labelled(
+    config: LabelledConfig,
+    network: Network,
+    classes: Sequence[RunClass],
+    logits: int,
+    size: int,
+    masks: str,
+) -> ClassImages:
+    source = read_labelled_images(config.source, split=config.split)
+    if masks != "none":
+        raise UserError(
+            f'The images of {source.location} have no masks: relevance.masks must be "none", '
+            f"not {masks!r}."
+        )
+    mapped = map_labels(source, logits=logits, class_names=network.class_names)
+    class_of = {logit: i for i, own in enumerate(classes) for logit in own.logits}
+    names, positions, own_logits = _scan(source, mapped.logits, class_of)
+    preprocess = network.preprocess
+    resize = max(size, round(preprocess.resize * size / preprocess.size))
+
+    def read(position: int) -> tuple[np.ndarray, None]:
+        image = source.read(positions[position])
+        pixels = labelled_pixels(image, resize=resize, size=size, channels=preprocess.channels)
+        return pixels, None
+
+    return ClassImages(
+        source.location + (f" ({source.split})" if source.split else ""),
+        tuple(names),
+        np.array([class_of[logit] for logit in own_logits], int),
+        np.array(own_logits, int),
+        read,
+    )
+
+
+def _scan(
+    source: LabelledImages, logit_of: Sequence[int], wanted: dict[int, int]
+) -> tuple[list[str], list[int], list[int]]:
+    """Names, positions and logits of the images of wanted logits; nothing is decoded."""
+    names, positions, own_logits = [], [], []
+    for position in range(source.count):
+        try:
+            image = source.read(position)
+        except UnreadableImage:
+            continue
+        if not 0 <= image.label < len(logit_of):
+            raise UserError(
+                f"An image of {source.location} has the label {image.label}, which is none of its "
+                f"{len(logit_of)} classes: this split has no labels."
+            )
+        if logit_of[image.label] in wanted:
+            names.append(image.name)
+            positions.append(position)
+            own_logits.append(logit_of[image.label])
+    return names, positions, own_logits
+
+
+def _flowers(
+    config: LabelledConfig,
+    network: Network,
+    classes: Sequence[RunClass],
+    size: int,
+    mask_size: int,
+    masks: str,
+) -> ClassImages:
+    variant, _, count_text = config.source.removeprefix(PREFIX).partition(":")
+    check_variant(variant)
+    split = config.split or "test"
+    if split not in SPLIT_SEEDS:
+        raise UserError(f"an8Flower has the splits {', '.join(SPLIT_SEEDS)}, not {split!r}.")
+    if count_text and not count_text.isdigit():
+        raise UserError(f"{config.source}: the number of images must be a number from 1.")
+    count = int(count_text) if count_text else SPLIT_COUNTS[split]
+    seed = SPLIT_SEEDS[split]
+    labels = labels_of(variant, 0, count, seed=seed)
+    if network.class_names and tuple(network.class_names) != tuple(CLASS_NAMES[variant]):
+        raise UserError(
+            f"{network.name} tells {', '.join(network.class_names[:3])}, ... apart, not the "
+            f"classes of {config.source}."
+        )
+    class_of = {logit: i for i, own in enumerate(classes) for logit in own.logits}
+    kept = [index for index, label in enumerate(labels.tolist()) if label in class_of]
+    # The pixels at the centres of the grid's cells, as for concepts.
+    rows = ((np.arange(mask_size) + 0.5) * size / mask_size).astype(int)
+
+    def read(position: int) -> tuple[np.ndarray, np.ndarray | None]:
+        flower = render(variant, kept[position], size=size, seed=seed)
+        if masks == "none":
+            return flower.image, None
+        mask = flower.discriminative if masks == "discriminative" else flower.parts > 0
+        return flower.image, mask[np.ix_(rows, rows)]
+
+    own = labels[kept]
+    return ClassImages(
+        f"{PREFIX}{variant} ({split})",
+        tuple(f"{variant}/{split}/{index}" for index in kept),
+        np.array([class_of[label] for label in own.tolist()], int),
+        own.astype(int),
+        read,
+    )
+
+
+def _of_concepts(
+    concepts: ConceptSet,
+    classes: Sequence[RunClass],
+    size: int,
+    mask_size: int,
+    masks: str,
+    fit: Fit,
+) -> ClassImages:
+    """The concept images that show a class's concept, once for each class that they show."""
+    if masks == "discriminative":
+        raise UserError(
+            f"{concepts.location} says where objects are, not which part defines a class: give "
+            'relevance.masks "object" or "none".'
+        )
+    without = [own.name for own in classes if own.concept < 0]
+    if without:
+        raise UserError(
+            f"The class {without[0]!r} matches no concept of {concepts.location}: name it by "
+            "`concept` in [[classes]], or leave the class out."
+        )
+
+    def batches_of(positions: Sequence[int] | None) -> Generator[ConceptBatch]:
+        return concept_batches(
+            concepts,
+            size=size,
+            mask_size=mask_size,
+            fit=fit,
+            batch_size=1,
+            positions=positions,
+        )
+
+    names, found = [], []
+    for batch in batches_of(None):
+        if not batch.filled:
+            continue
+        shown = set(batch.present[0].tolist())
+        for i, own in enumerate(classes):
+            if own.concept in shown:
+                names.append(batch.names[0])
+                found.append((int(batch.positions[0]), i))
+
+    def read(position: int) -> tuple[np.ndarray, np.ndarray | None]:
+        place, own = found[position]
+        batches = batches_of([place])
+        batch = next(iter(batches))
+        batches.close()
+        if not batch.filled:
+            raise UnreadableImage(batch.unreadable[0].reason)
+        if masks == "none":
+            return batch.images[0], None
+        index = classes[own].concept
+        column = batch.present[0].tolist().index(index)
+        if batch.whole[0, column]:
+            return batch.images[0], np.ones((mask_size, mask_size), bool)
+        return batch.images[0], (batch.labels[0] == index).any(0)
+
+    return ClassImages(
+        concepts.location,
+        tuple(names),
+        np.array([own for _, own in found], int),
+        # Which of a class's logits is the image's own is not known: the likeliest is taken.
+        np.array(
+            [classes[own].logits[0] if len(classes[own].logits) == 1 else -1 for _, own in found],
+            int,
+        ),
+        read,
+    )
