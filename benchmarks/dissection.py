@@ -45,12 +45,12 @@ from PIL import Image
 import jaxinterp
 from jaxinterp.methods.dissection import Tally, ThresholdPass, counter, upsampling
 from jaxinterp.methods.layer_maps import all_layer_maps, frozen_values
+from jaxinterp.transform.compiler_options import compiler_options
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from torch_networks import torch_network
 
 SIZE, GRID, SHARE = 224, 112, 0.005
-CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
 
 def read_images(folder: Path | None, count: int) -> np.ndarray:
@@ -89,7 +89,7 @@ class Ours:
         shape = (batch, SIZE, SIZE, 3)
         prepared, values = frozen_values(all_layer_maps(network, layers), network, shape)
         self._prepared = prepared
-        options = CPU_OPTIONS if jax.default_backend() == "cpu" else None
+        options = compiler_options()
         self._forward = jax.jit(values, compiler_options=options)
         shapes = jax.eval_shape(values, prepared, jax.ShapeDtypeStruct(shape, np.float32))
         self.shapes = {name: tuple(shapes[name].shape[1:]) for name in layers}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Generator, Sequence
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -27,11 +28,17 @@ from jaxinterp.methods.dissection import (
     dissection_of,
     upsampling,
 )
-from jaxinterp.methods.layer_maps import all_layer_maps, frozen_values
+from jaxinterp.methods.layer_maps import Compute, all_layer_maps, frozen_values
 from jaxinterp.models.network import Network
 from jaxinterp.transform.compiler_options import compiler_options
 
 __all__ = ["ConceptPasses"]
+
+_MANY_IMAGES = 1000
+"""For a ResNet-18 on two cores the two are even at about 700."""
+
+_BUDGET = 16384
+"""Values that are kept of each unit, see `jaxinterp.methods.quantiles`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,7 +72,9 @@ class ConceptPasses:
         shape = (batch_size, size, size, network.preprocess.channels)
         if network.preprocess.channels != 3:
             raise UserError(f"{network.name} takes grey images: concepts are read for RGB ones.")
-        prepared, values = frozen_values(all_layer_maps(network, layers), network, shape)
+        # For few images, preparing quick convolutions takes longer than it saves.
+        compute = Compute(convolutions="auto" if concepts.count > _MANY_IMAGES else "direct")
+        prepared, values = frozen_values(all_layer_maps(network, layers), network, shape, compute)
         self._prepared = jax.device_put(prepared)
 
         def forward(prepared: list[Array], pixels: Array) -> dict[str, Array]:
@@ -112,11 +121,14 @@ class ConceptPasses:
 
     def thresholds(self, file: PassFile, listener: DissectionListener) -> Thresholds:
         """The first pass, or what is left of it."""
-        setup = self._setup
-        count = setup.concepts.count
-        ranking = ThresholdPass(self.map_shapes, count, share=setup.settings.share)
-        state = ranking.init()
+        settings, count = self._setup.settings, self._setup.concepts.count
         saved = file.load()
+        if saved is not None and saved.finished:
+            return _restored(saved.arrays, list(self.map_shapes), settings.share)
+        # At least one position of every image is ranked.
+        budget = max(_BUDGET, math.ceil(settings.share * count) + 1)
+        ranking = ThresholdPass(self.map_shapes, count, share=settings.share, budget=budget)
+        state = ranking.init()
         start = 0
         if saved is not None:
             start = saved.position
@@ -124,17 +136,19 @@ class ConceptPasses:
                 for key in layer:
                     layer[key] = saved.arrays[f"{key}/{name}"].copy()
 
-        def save(position: int, *, finished: bool) -> None:
+        def save(position: int) -> None:
             arrays = {f"{k}/{name}": a for name, layer in state.items() for k, a in layer.items()}
-            file.save(arrays, position=position, finished=finished)
+            file.save(arrays, position=position)
 
         def update(batch: ConceptBatch) -> None:
             ranking.update(state, self.maps(batch.images), batch.filled)
 
-        if saved is None or not saved.finished:
-            self._walk("thresholds", start, update, file, listener, save)
-        definition = "linear" if setup.settings.mode == "lite" else "order"
-        return ranking.finish(state, definition=definition)
+        self._walk("thresholds", start, update, file, listener, save)
+        definition = "linear" if settings.mode == "lite" else "order"
+        found = ranking.finish(state, definition=definition)
+        # The buffers have done their work: what is kept is small.
+        file.save(_stored(found), position=count, finished=True)
+        return found
 
     def dissection(
         self, thresholds: Thresholds, file: PassFile, listener: DissectionListener, *, best: int
@@ -154,7 +168,7 @@ class ConceptPasses:
             tally.restore(saved.arrays)
             images.restore(saved.arrays)
 
-        def save(position: int, *, finished: bool) -> None:
+        def save(position: int, *, finished: bool = False) -> None:
             file.save(tally.arrays() | images.arrays(), position=position, finished=finished)
 
         def update(batch: ConceptBatch) -> None:
@@ -171,6 +185,7 @@ class ConceptPasses:
 
         if saved is None or not saved.finished:
             self._walk("units x concepts", start, update, file, listener, save)
+            save(concepts.count, finished=True)
         names = [concept.name for concept in concepts.concepts]
         return dissection_of(tally, thresholds, names, concepts.categories), images
 
@@ -193,7 +208,22 @@ class ConceptPasses:
             file.failed(tuple((image.path, image.reason) for image in batch.unreadable))
             listener.advanced(position)
             if file.due:
-                save(position, finished=False)
-        save(count, finished=True)
+                save(position)
         if position < count:
             listener.advanced(count)
+
+
+def _stored(thresholds: Thresholds) -> dict[str, np.ndarray]:
+    by_layer = ("values", "exact", "not_finite")
+    arrays = {f"{k}/{name}": a for k in by_layer for name, a in getattr(thresholds, k).items()}
+    return arrays | {f"error/{name}": np.asarray(e) for name, e in thresholds.error.items()}
+
+
+def _restored(arrays: Mapping[str, np.ndarray], layers: Sequence[str], share: float) -> Thresholds:
+    return Thresholds(
+        values={name: arrays[f"values/{name}"] for name in layers},
+        exact={name: arrays[f"exact/{name}"] for name in layers},
+        error={name: float(arrays[f"error/{name}"]) for name in layers},
+        not_finite={name: arrays[f"not_finite/{name}"] for name in layers},
+        share=share,
+    )
