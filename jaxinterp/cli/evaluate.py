@@ -18,7 +18,8 @@ class Evaluate:
     """Accuracy of a network on labelled images: top-1, top-5, and each class.
 
     IMAGES is a folder with a folder for each class; a folder or .tar pack with an index.csv;
-    tfds:NAME, prepared by TensorFlow Datasets; or CIFAR-10. Options override the config.
+    tfds:NAME, prepared by TensorFlow Datasets; CIFAR-10; or an8flower:VARIANT, which is rendered.
+    Options override the config.
 
     Example: jaxinterp evaluate --model vgg_cifar10 --images cifar-10-binary.tar.gz
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from jaxinterp.data.an8flower.labelled import read_labelled_flowers
+from jaxinterp.data.an8flower.splits import PREFIX as FLOWERS
 from jaxinterp.data.cifar10 import holds_cifar10, read_cifar10
 from jaxinterp.data.class_folders import has_class_folders, read_class_folders
 from jaxinterp.data.labelled import LabelledImages
@@ -17,7 +19,7 @@ __all__ = ["read_labelled_images"]
 
 _KINDS = (
     f"a folder of class folders, a folder or an uncompressed .tar with an {INDEX}, "
-    f"{PREFIX}NAME, the folder of a prepared TFDS set, or CIFAR-10"
+    f"{PREFIX}NAME, the folder of a prepared TFDS set, CIFAR-10, or {FLOWERS}VARIANT"
 )
 
 
@@ -27,14 +29,18 @@ def read_labelled_images(
     """Finds out what is at `location` and opens it.
 
     Args:
-      location: a path, or `tfds:NAME[/CONFIG][:VERSION]`.
-      split: of a TFDS set or of CIFAR-10 (there "test" unless told).
+      location: a path, `tfds:NAME[/CONFIG][:VERSION]` or `an8flower:VARIANT[:COUNT]`.
+      split: of a TFDS set, of CIFAR-10 or an8Flower (there "test" unless told).
       data_dir: where TFDS sets are.
 
     Raises:
       UserError: nothing there, nothing that is known, or something broken; `split` or `data_dir`
         where they mean nothing.
     """
+    if location.startswith(FLOWERS):
+        if data_dir is not None:
+            raise UserError(f"The data folder {data_dir} is for {PREFIX}NAME, not for {location}.")
+        return read_labelled_flowers(location, split=split)
     if location.startswith(PREFIX):
         return read_tfds(location, split=split, data_dir=data_dir)
     if data_dir is not None:

@@ -7,8 +7,9 @@ from collections.abc import Generator, Sequence
 import numpy as np
 
 from jaxinterp.data.an8flower import render
-from jaxinterp.data.an8flower.classes import CLASS_NAMES, check_variant, labels_of
-from jaxinterp.data.an8flower.splits import PREFIX, SPLIT_COUNTS, SPLIT_SEEDS
+from jaxinterp.data.an8flower.classes import CLASS_NAMES, labels_of
+from jaxinterp.data.an8flower.labelled import flower_split
+from jaxinterp.data.an8flower.splits import PREFIX
 from jaxinterp.data.concepts.batches import ConceptBatch, Fit, concept_batches
 from jaxinterp.data.concepts.concept_set import ConceptSet
 from jaxinterp.data.labelled import LabelledImages
@@ -136,15 +137,8 @@ def _flowers(
     mask_size: int,
     masks: str,
 ) -> ClassImages:
-    variant, _, count_text = config.source.removeprefix(PREFIX).partition(":")
-    check_variant(variant)
+    variant, count, seed = flower_split(config.source, config.split)
     split = config.split or "test"
-    if split not in SPLIT_SEEDS:
-        raise UserError(f"an8Flower has the splits {', '.join(SPLIT_SEEDS)}, not {split!r}.")
-    if count_text and not count_text.isdigit():
-        raise UserError(f"{config.source}: the number of images must be a number from 1.")
-    count = int(count_text) if count_text else SPLIT_COUNTS[split]
-    seed = SPLIT_SEEDS[split]
     labels = labels_of(variant, 0, count, seed=seed)
     if network.class_names and tuple(network.class_names) != tuple(CLASS_NAMES[variant]):
         raise UserError(

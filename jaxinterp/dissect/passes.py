@@ -18,7 +18,7 @@ import numpy as np
 from jaxinterp.errors import UserError
 from jaxinterp.sweep.folder.place import Place
 
-__all__ = ["PassFile", "SavedPass"]
+__all__ = ["PassFile", "SavedPass", "Unkept"]
 
 _SECONDS = 60.0
 _FORMAT = 1
@@ -107,3 +107,24 @@ class PassFile:
         np.savez_compressed(content, __head__=encoded, **arrays)  # type: ignore[arg-type]
         self._place.write(self._name, content.getvalue())
         self._written = time.monotonic()
+
+
+class Unkept(PassFile):
+    """A pass that is kept nowhere."""
+
+    def __init__(self) -> None:
+        self._unreadable: list[tuple[str, str]] = []
+
+    def load(self) -> SavedPass | None:
+        """Nothing."""
+        return None
+
+    @property
+    def due(self) -> bool:
+        """Never."""
+        return False
+
+    def save(
+        self, arrays: Mapping[str, np.ndarray], *, position: int, finished: bool = False
+    ) -> None:
+        """Does nothing."""

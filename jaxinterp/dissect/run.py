@@ -25,10 +25,10 @@ from jaxinterp.dissect.listener import DissectionListener
 from jaxinterp.dissect.passes import PassFile
 from jaxinterp.dissect.relevance_pass import find_relevance
 from jaxinterp.dissect.report import build_report
+from jaxinterp.dissect.units import default_mask_size, unit_layers
 from jaxinterp.errors import UserError, nearest
 from jaxinterp.methods.ablation_layers import ablatable_layers
 from jaxinterp.methods.ablation_plan import plan_ablations
-from jaxinterp.models.network import Network
 from jaxinterp.report.dissection_files import write_dissection
 from jaxinterp.report.dissection_page import write_dissection_page
 from jaxinterp.report.dissection_tables import summary_tables
@@ -119,9 +119,9 @@ def run_dissection(
 def _open(config: DissectionConfig, listener: DissectionListener) -> Run:
     network = load(config.model.name, weights=config.model.weights, classes=config.model.classes)
     size = config.size or network.preprocess.size
-    check_image_size(network, size)
-    layers = _unit_layers(network, config.layers)
-    mask_size = config.dissection.mask_size or max(1, size // 2)
+    check_image_size(network, size, key="size")
+    layers = unit_layers(network, config.layers)
+    mask_size = config.dissection.mask_size or default_mask_size(size)
     concepts = _open_concepts(config, listener)
     classes: tuple[RunClass, ...] = ()
     train = test = None
@@ -147,17 +147,6 @@ def _open(config: DissectionConfig, listener: DissectionListener) -> Run:
                     "images that the relevance does not see"
                 )
     return Run(config, network, layers, size, mask_size, concepts, classes, train, test)
-
-
-def _unit_layers(network: Network, names: Sequence[str] | None) -> tuple[str, ...]:
-    """The layers whose units are dissected: those named, or every convolution's after its ReLU."""
-    if names is None:
-        return ablatable_layers(network, ends=True, residual="block")
-    rows = [network.layers.find(name) for name in names]
-    for row in rows:
-        if not row.is_map or not row.channels:
-            raise UserError(f"The layer {row.name!r} has no feature maps [n, h, w, kernels].")
-    return tuple(dict.fromkeys(row.name for row in rows))
 
 
 def _open_concepts(config: DissectionConfig, listener: DissectionListener) -> ConceptSet | None:

@@ -15,8 +15,8 @@ class EvaluateConfig:
 
     Attributes:
       model: a name from `jaxinterp models`.
-      images: class folders, a pack with index.csv, `tfds:NAME` or CIFAR-10 (see
-        `jaxinterp.data.source`).
+      images: class folders, a pack with index.csv, `tfds:NAME`, CIFAR-10 or `an8flower:VARIANT`
+        (see `jaxinterp.data.source`).
       weights: a weights file; None takes those in the package or fetched; "random".
       classes: number of logits, if it is not the published one.
       split: of a TFDS set or of CIFAR-10.

@@ -26,7 +26,7 @@ __all__ = ["check_image_size", "choose_all_kernels", "kernel_activity", "new_man
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "dm-pix")
 
 
-def check_image_size(network: Network, side: int) -> None:
+def check_image_size(network: Network, side: int, *, key: str = "images.size") -> None:
     """Tries a network's shapes on images of so many pixels, without computing anything.
 
     Raises:
@@ -37,7 +37,7 @@ def check_image_size(network: Network, side: int) -> None:
         jax.eval_shape(network.apply, network.params, image)
     except ValueError as error:
         raise UserError(
-            f"Images of {side} px (images.size) do not fit {network.name}: {error}."
+            f"Images of {side} px ({key}) do not fit {network.name}: {error}."
         ) from None
 
 

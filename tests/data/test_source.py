@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxinterp.data.an8flower import render_many
+from jaxinterp.data.an8flower.splits import SPLIT_SEEDS
 from jaxinterp.data.source import read_labelled_images
 from jaxinterp.errors import UserError
 
@@ -135,3 +137,28 @@ def test_a_misspelt_path_offers_the_nearest(tmp_path):
         read_labelled_images(str(tmp_path / "photograhps"))
     with pytest.raises(UserError, match="no folder or archive"):
         read_labelled_images(str(tmp_path / "a" / "b"))
+
+
+def test_flowers_are_rendered_when_they_are_read():
+    source = read_labelled_images("an8flower:double-12c:30", split="train")
+    assert (source.count, len(source.classes), source.split) == (30, 12, "train")
+    whole = render_many("double-12c", 30, 64, SPLIT_SEEDS["train"])
+    for position in (0, 17, 29):
+        image = source.read(position)
+        np.testing.assert_array_equal(image.content, whole.images[position])
+        assert image.label == whole.labels[position]
+    assert read_labelled_images("an8flower:single-6c").count == 600
+
+
+@pytest.mark.parametrize(
+    ("location", "split", "said"),
+    [
+        ("an8flower:triple", None, "single-6c"),
+        ("an8flower:single-6c:0", None, "number of images"),
+        ("an8flower:single-6c:many", None, "number of images"),
+        ("an8flower:single-6c", "tset", "test"),
+    ],
+)
+def test_flowers_that_do_not_exist_are_refused(location, split, said):
+    with pytest.raises(UserError, match=said):
+        read_labelled_images(location, split=split)

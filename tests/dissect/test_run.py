@@ -14,6 +14,7 @@ from jaxinterp.data.concepts.source import read_concepts
 from jaxinterp.dissect.config import DissectionConfig
 from jaxinterp.dissect.listener import DissectionListener
 from jaxinterp.dissect.run import run_dissection
+from jaxinterp.dissect.units import dissect_units
 from jaxinterp.errors import UserError
 from jaxinterp.methods.layer_maps import all_layer_maps
 from jaxinterp.methods.upsampling import bilinear_matrix
@@ -87,6 +88,20 @@ def test_iou_equals_a_slow_count_over_all_images(finished: Path) -> None:
             expected[:, c] = common / np.maximum(union, 1)
         np.testing.assert_allclose(report.iou[name], expected, atol=0.02)
         assert np.abs(report.iou[name] - expected).mean() < 1e-4
+
+
+def test_without_a_folder_the_same_is_found(finished: Path) -> None:
+    found = dissect_units(
+        load("flower_single", weights="random"),
+        read_concepts("an8flower:single-6c:20:32"),
+        LAYERS,
+        size=32,
+        batch_size=8,
+    )
+    report = read_dissection(finished)
+    for name in LAYERS:
+        np.testing.assert_array_equal(found.thresholds.values[name], report.thresholds[name])
+        np.testing.assert_array_equal(found.iou[name], report.iou[name])
 
 
 def test_every_unit_has_a_row(finished: Path) -> None:
