@@ -213,7 +213,8 @@ def test_train_and_evaluate(call, tiny):
     assert ended.code == 0, ended
     lines = ended.out.splitlines()
     assert lines[0].startswith("epoch 1/1: loss ")
-    assert lines[1:] == [f"weights: {weights}"]  # and no empty lines of the progress bar
+    assert lines[1].startswith("accuracy on 8 test images: ")
+    assert lines[2:] == [f"weights: {weights}"]  # and no empty lines of the progress bar
     recorded = (weights.parent / "config.toml").read_text(encoding="utf-8")
     assert "seed = 4" in recorded
     assert "crop = 8" in recorded

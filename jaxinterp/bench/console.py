@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jaxinterp.bench.table import BenchTable
+from jaxinterp.console.live import LiveConsole
 from jaxinterp.console.tables import print_whole
 
 __all__ = ["BenchConsole"]
 
 
-class BenchConsole:
+class BenchConsole(LiveConsole):
     """Shows what is being measured: a spinner with the last line, or plain lines if piped."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, markup=False)
-        self._progress = Progress(
+        super().__init__(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
+            description="preparing",
         )
-        self._task = self._progress.add_task("preparing", total=None)
         self._started = time.perf_counter()
-
-    def __enter__(self) -> BenchConsole:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def say(self, text: str) -> None:
         """What happens now, or what was found."""

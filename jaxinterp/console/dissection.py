@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from jaxinterp.console.duration import duration
+from jaxinterp.console.live import LiveConsole
 from jaxinterp.console.tables import print_whole
 from jaxinterp.dissect.listener import DissectionListener
 from jaxinterp.dissect.run import DissectionResult
-from jaxinterp.report.views import TableRow
 
 __all__ = ["DissectionConsole"]
 
@@ -21,41 +19,25 @@ __all__ = ["DissectionConsole"]
 _SHARE_A_LINE = 0.25
 
 
-class DissectionConsole(DissectionListener):
+class DissectionConsole(LiveConsole, DissectionListener):
     """Shows each pass with a bar, rate and time left, or plain lines without a terminal."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, markup=False)
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
+            rate="",
         )
-        self._task = self._progress.add_task("", total=None, rate="")
         self._title, self._unit = "", "images"
         self._total = self._first = self._next_line = 0
         self._started = time.perf_counter()
 
-    def __enter__(self) -> DissectionConsole:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
     def note(self, text: str) -> None:
         """A line of its own."""
-        self._console.print(text, soft_wrap=True)  # a path stays whole
+        self._say(text)
 
     def begins(self, title: str, total: int, done: int = 0, unit: str = "images") -> None:
         """A pass begins, or goes on after `done` of `total`."""
@@ -84,11 +66,13 @@ class DissectionConsole(DissectionListener):
             table = Table(title=None, show_edge=False)
             for number, column in enumerate(shown.columns):
                 table.add_column(column, justify="right" if number else "left")
-            for row in shown.rows:
-                table.add_row(*(row.cells if isinstance(row, TableRow) else row))
+            for row in shown.body:
+                table.add_row(*row.cells)
             self.note("")
             self.note(shown.title)
             print_whole(self._console, table)
+            if shown.note:
+                self.note(shown.note)
         self.note("")
         for name, reason in result.unreadable[:5]:
             self.note(f"left out {name}: {reason}")

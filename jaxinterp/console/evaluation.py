@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jaxinterp.console.live import LiveConsole
 from jaxinterp.console.tables import print_whole
 from jaxinterp.data.labelled import LabelledImages
 from jaxinterp.evaluate.accuracy import Share
@@ -21,35 +20,19 @@ _SHARE_A_LINE = 0.1
 _MOST_UNREADABLE = 5
 
 
-class EvaluationConsole:
+class EvaluationConsole(LiveConsole):
     """Shows an evaluation: a bar with rate and time left, or plain lines without a terminal."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, markup=False)
-        self._progress = Progress(
+        super().__init__(
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
+            rate="",
         )
-        self._task = self._progress.add_task("", total=None, rate="")
         self._total = self._next_line = 0
         self._started = time.perf_counter()
-
-    def __enter__(self) -> EvaluationConsole:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def opened(self, source: LabelledImages, limit: int | None) -> None:
         """Says what was recognised."""
@@ -115,9 +98,6 @@ class EvaluationConsole:
             self._say(f"  {image.name}: {image.reason}")
         if len(failed) > _MOST_UNREADABLE:
             self._say(f"  and {len(failed) - _MOST_UNREADABLE} more; an output file has them all")
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)  # a path stays whole
 
 
 def _percent(share: Share) -> str:

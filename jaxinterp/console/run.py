@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jaxinterp.console.duration import duration
+from jaxinterp.console.live import LiveConsole
 from jaxinterp.console.tables import print_whole
 from jaxinterp.sweep.run import Listener, RunResult
 
@@ -24,28 +24,21 @@ __all__ = ["RunConsole"]
 _SECONDS_A_LINE = 15
 
 
-class RunConsole(Listener):
+class RunConsole(LiveConsole, Listener):
     """Shows a run: a bar with rate and time left, or plain lines where there is no terminal."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, markup=False)
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[status]}", markup=False),
             TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
+            description="preparing",
+            status="",
         )
-        self._task = self._progress.add_task("preparing", total=None, status="")
         self._planned = self._before = self._stored = self._failed = self._new = 0
         self._started = self._said = time.perf_counter()
         self._title = ""
-
-    def __enter__(self) -> RunConsole:
-        self._progress.start()
-        return self
 
     def __exit__(
         self,
@@ -53,16 +46,13 @@ class RunConsole(Listener):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        super().__exit__(kind, error, traceback)
         done = self._before + self._stored
         if error is not None and done:
-            self._console.print(
-                f"{done} of {self._planned} jobs are stored; the same command does the rest.",
-                soft_wrap=True,
-            )
+            self._say(f"{done} of {self._planned} jobs are stored; the same command does the rest.")
 
     def note(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)  # a path stays whole
+        self._say(text)
 
     def planned(self, jobs: int, finished: int) -> None:
         self._planned, self._before = jobs, finished
