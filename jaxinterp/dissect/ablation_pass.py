@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 import numpy as np
 
 from jaxinterp.dissect.class_images import ClassImages, class_batches
+from jaxinterp.dissect.digests import digest_of_arrays
 from jaxinterp.dissect.listener import DissectionListener
 from jaxinterp.dissect.passes import PassFile
 from jaxinterp.methods.ablation import Ablator
@@ -31,10 +32,11 @@ def run_ablations(
 ) -> AblationCounts:
     """All variants of a plan on all images, or on those that are left.
 
-    The classes of the counts are the run's, not logits.
+    The network's first logits are those of the run's classes (`merge_classes`).
     """
     counts = AblationCounts(len(plan.variants))
-    saved = file.load()
+    fills = {f"fill/{name}": value for name, value in (fill or {}).items()}
+    saved = file.load(digest_of_arrays(plan.keep | fills))
     start = 0
     if saved is not None:
         start = saved.position
@@ -48,7 +50,7 @@ def run_ablations(
         images, shape=shape, mask_size=1, batch_size=batch_size, start=start
     ):
         inputs = network.preprocess(batch.pixels.astype(np.float32) / 255)
-        counts.add(batch.classes, ablator(inputs, batch.logits))
+        counts.add(batch.classes, ablator(inputs, batch.classes))
         file.failed(batch.unreadable)
         listener.advanced(batch.stop)
         if file.due:
@@ -60,7 +62,7 @@ def run_ablations(
 def find_unit_effects(
     network: Network,
     layers: Sequence[str],
-    classes: Sequence[Sequence[int]],
+    classes: int,
     images: ClassImages,
     *,
     size: int,
@@ -72,59 +74,34 @@ def find_unit_effects(
     """What each unit of the layers does to each class when it alone is turned off.
 
     Args:
-      classes: the logits of each of the run's classes.
+      network: whose first logits are those of the run's classes (`merge_classes`).
+      classes: how many they are.
     """
     done: dict[str, np.ndarray] = {}
-    saved = file.load()
+    saved = file.load(digest_of_arrays(fill or {}))
     if saved is not None:
         done = dict(saved.arrays)
-    logits = [logit for own in classes for logit in own]
     shape = (size, size, network.preprocess.channels)
 
     def batches() -> Generator[tuple[np.ndarray, np.ndarray]]:
         for batch in class_batches(images, shape=shape, mask_size=1, batch_size=batch_size):
             inputs = network.preprocess(batch.pixels.astype(np.float32) / 255)
-            yield np.asarray(inputs), batch.logits
+            yield np.asarray(inputs), batch.classes
 
     left = [name for name in layers if f"accuracy/{name}" not in done]
     if left:
         listener.begins("single units", len(layers), len(layers) - len(left), unit="layers")
     for number, name in enumerate(left, start=len(layers) - len(left) + 1):
         own = None if fill is None else fill[name]
-        found = unit_effects(network, name, batches(), classes=logits, fill=own)
+        found = unit_effects(network, name, batches(), classes=range(classes), fill=own)
         done[f"accuracy/{name}"] = found.accuracy_drop
         done[f"probability/{name}"] = found.probability_drop
         done[f"images/{name}"] = found.images
         listener.advanced(number)
         file.save(done, position=number, finished=number == len(layers))
     return {
-        name: _by_class(
-            UnitEffects(
-                *(done[f"{kind}/{name}"] for kind in ("accuracy", "probability", "images"))
-            ),
-            classes,
+        name: UnitEffects(
+            *(done[f"{kind}/{name}"] for kind in ("accuracy", "probability", "images"))
         )
         for name in layers
     }
-
-
-def _by_class(effects: UnitEffects, classes: Sequence[Sequence[int]]) -> UnitEffects:
-    """Effects on logits as those on classes: means over all images of a class."""
-    ends = np.cumsum([len(own) for own in classes])[:-1]
-    counts = [part.sum() for part in np.split(effects.images, ends)]
-
-    def means(drops: np.ndarray) -> np.ndarray:
-        weighed = np.split(np.nan_to_num(drops) * effects.images, ends, axis=1)
-        return np.stack(
-            [
-                part.sum(1) / count if count else np.full(len(part), np.nan)
-                for part, count in zip(weighed, counts, strict=True)
-            ],
-            axis=1,
-        )
-
-    return UnitEffects(
-        means(effects.accuracy_drop),
-        means(effects.probability_drop),
-        np.array(counts, np.int64),
-    )

@@ -25,7 +25,6 @@ class ClassImages:
       location: where they come from, for people.
       names: of the images.
       classes: int [count], the class of each, an index into the run's classes.
-      logits: int [count], the logit of each image's own label; -1 if only its class is known.
       read: `read(position)` gives the pixels uint8 [s, s, c] at the network's size and the mask
         bool [m, m] of what the image shows, or None.
     """
@@ -33,7 +32,6 @@ class ClassImages:
     location: str
     names: tuple[str, ...]
     classes: np.ndarray
-    logits: np.ndarray
     read: Callable[[int], tuple[np.ndarray, np.ndarray | None]]
 
     def __len__(self) -> int:
@@ -59,7 +57,6 @@ class ClassImages:
             self.location,
             tuple(self.names[position] for position in chosen),
             self.classes[chosen],
-            self.logits[chosen],
             lambda position: read(chosen[position]),
         )
 
@@ -70,7 +67,7 @@ class ClassBatch:
 
     Attributes:
       pixels: uint8 [batch_size, s, s, c]; zeros after the last image.
-      classes, logits: int32 [batch_size]; -1 after the last image.
+      classes: int32 [batch_size]; -1 after the last image.
       masks: float32 [batch_size, m, m], ones where no mask is known; zeros after the last image.
       positions: int [filled], of the images in their source.
       stop: how many images of the source are done with this batch.
@@ -79,7 +76,6 @@ class ClassBatch:
 
     pixels: np.ndarray
     classes: np.ndarray
-    logits: np.ndarray
     masks: np.ndarray
     positions: np.ndarray
     stop: int
@@ -120,8 +116,7 @@ def class_batches(
             masks[place] = 1 if mask is None else mask
         padding = np.full(batch_size - len(ready), -1, np.int32)
         classes = np.concatenate([images.classes[positions].astype(np.int32), padding])
-        logits = np.concatenate([images.logits[positions].astype(np.int32), padding])
-        return ClassBatch(pixels, classes, logits, masks, positions, stop, tuple(failed))
+        return ClassBatch(pixels, classes, masks, positions, stop, tuple(failed))
 
     try:
         while True:

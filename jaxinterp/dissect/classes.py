@@ -101,10 +101,14 @@ def _resolve(own: ClassConfig, names: Sequence[str], concepts: ConceptSet | None
         if concept is None:
             concept = _concept(concepts, names, own.name) if own.concept is None else -1
         return RunClass(own.name, tuple(dict.fromkeys(own.logits)), concept)
-    if own.concept is None and concepts is not None and own.name not in names:
-        # A word that several logits share, such as "cat".
-        one = class_concepts(concepts, names, wanted=[own.name])[0]
-        return RunClass(own.name, one.logits, one.concept)
+    if own.concept is None and concepts is not None:
+        # A word that several logits may share, such as "cat".
+        try:
+            one = class_concepts(concepts, names, wanted=[own.name])[0]
+            return RunClass(own.name, one.logits, one.concept)
+        except UserError:
+            if own.name not in names:
+                raise
     if own.name not in names:
         raise UserError(nearest(own.name, names, kind="class of the network"))
     if concept is None:

@@ -15,6 +15,7 @@ from jaxinterp.data.concepts.batches import ConceptBatch, concept_batches
 from jaxinterp.data.concepts.concept_set import ConceptSet
 from jaxinterp.dissect.best_images import BestImages
 from jaxinterp.dissect.config import DissectionSettings
+from jaxinterp.dissect.digests import digest_of_arrays
 from jaxinterp.dissect.listener import DissectionListener
 from jaxinterp.dissect.passes import PassFile
 from jaxinterp.errors import UserError
@@ -144,6 +145,12 @@ class ConceptPasses:
             ranking.update(state, self.maps(batch.images), batch.filled)
 
         self._walk("thresholds", start, update, file, listener, save)
+        if not any(int(layer["seen"]) for layer in state.values()):
+            name, reason = file.unreadable[0] if file.unreadable else ("", "there is none")
+            raise UserError(
+                f"None of the {count} images of {self._setup.concepts.location} can be read: "
+                f"{name}: {reason}."
+            )
         definition = "linear" if settings.mode == "lite" else "order"
         found = ranking.finish(state, definition=definition)
         # The buffers have done their work: what is kept is small.
@@ -161,7 +168,7 @@ class ConceptPasses:
         tally = Tally(units, concepts.category_of, len(concepts.categories), mode=mode)
         images = BestImages(units, best)
         limits = {name: np.asarray(thresholds.values[name]) for name in units}
-        saved = file.load()
+        saved = file.load(digest_of_arrays(limits))
         start = 0
         if saved is not None:
             start = saved.position

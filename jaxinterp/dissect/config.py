@@ -81,8 +81,8 @@ class LabelledConfig:
 
     Attributes:
       source: class folders, a pack, `tfds:NAME` or CIFAR-10 (see `jaxinterp.data.source`),
-        `an8flower:VARIANT[:COUNT]`, or "concepts": those concept images that show a class's
-        concept.
+        `an8flower:VARIANT[:COUNT]`, or, for the relevance, "concepts": those concept images that
+        show a class's concept, once for each class that they show.
       split: of the source.
       per_class: at most so many of a class, the first ones.
     """
@@ -102,8 +102,9 @@ class ClassConfig:
 
     Attributes:
       name: for people.
-      logits: the network's logits that stand for it (from 0); None finds them by the name.
-      concept: the concept that shows it, `name` or `category/name`; None looks for the class's name
+      logits: the network's logits that stand for it (from 0); None finds them by the name. Several
+        are one class: its probability is their sum, and an image is right if that is the highest.
+      concept: the concept that shows it, `name` or `category:name`; None looks for the class's name
         among the concepts; "" is none.
     """
 
@@ -122,8 +123,10 @@ class RelevanceConfig:
         the class) or "none", the whole image.
       path: "input" (conductance) or "layer", see `jaxinterp.methods.class_relevance`.
       part: "absolute", "positive" or "negative".
-      baseline: where the paths begin: "black", "mean" (zero in the network's normalised input) or
-        "blur".
+      sum_over: "pixels" of the masks, as the paper; "positions" of the layer's maps, which makes
+        layers of different size comparable (Fig. 4). The order of a layer's units is the same.
+      baseline: where the paths begin: "black", "mean" (zero in the network's normalised input),
+        "white" or "blur".
       steps: points on a path.
       quadrature: how it is integrated, as in `jaxinterp.attribution.integrated_gradients`.
     """
@@ -132,7 +135,8 @@ class RelevanceConfig:
     masks: Literal["object", "discriminative", "none"] = "object"
     path: Literal["input", "layer"] = "input"
     part: Literal["absolute", "positive", "negative"] = "absolute"
-    baseline: Literal["black", "mean", "blur"] = "black"
+    sum_over: Literal["pixels", "positions"] = "pixels"
+    baseline: Literal["black", "mean", "white", "blur"] = "black"
     steps: int = 20
     quadrature: str = "gauss_legendre"
 
@@ -166,6 +170,13 @@ class AblationConfig:
     def __post_init__(self) -> None:
         if not self.shares or not all(0 < share <= 1 for share in self.shares):
             raise ValueError(f"shares lie above 0 and up to 1, got {list(self.shares)}")
+        if len(set(self.shares)) < len(self.shares):
+            raise ValueError(f"shares are given once each, got {list(self.shares)}")
+        if self.images.source == "concepts":
+            raise ValueError(
+                'images.source is "concepts", and their classes are not known for certain: '
+                "accuracy needs labelled images"
+            )
         if self.draws < 2:
             raise ValueError(f"draws must be at least 2, got {self.draws}")
         if self.seed < 0:

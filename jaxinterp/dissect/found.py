@@ -25,8 +25,9 @@ class Run:
 
     Attributes:
       config: as it was given.
-      network: loaded.
+      network: loaded; with [relevance], its first logits are those of the classes.
       layers: names of the taps whose units are dissected.
+      ablated: those among them in which sets of units are turned off.
       size: height and width of the images, px.
       mask_size: height and width of the grid of the masks.
       concepts: all sources together; None without [[concepts]].
@@ -38,6 +39,7 @@ class Run:
     config: DissectionConfig
     network: Network
     layers: tuple[str, ...]
+    ablated: tuple[str, ...]
     size: int
     mask_size: int
     concepts: ConceptSet | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from jaxinterp.data.an8flower import render
 from jaxinterp.data.an8flower.classes import CLASS_NAMES, labels_of
 from jaxinterp.data.an8flower.labelled import flower_split
 from jaxinterp.data.an8flower.splits import PREFIX
-from jaxinterp.data.concepts.batches import ConceptBatch, Fit, concept_batches
+from jaxinterp.data.concepts.batches import Fit, concept_batches, decode_concept_image
 from jaxinterp.data.concepts.concept_set import ConceptSet
 from jaxinterp.data.labelled import LabelledImages
 from jaxinterp.data.labelled_pixels import labelled_pixels
@@ -19,6 +19,8 @@ from jaxinterp.data.source import read_labelled_images
 from jaxinterp.dissect.class_images import ClassImages
 from jaxinterp.dissect.classes import RunClass
 from jaxinterp.dissect.config import LabelledConfig
+from jaxinterp.dissect.digests import digest_of_arrays, digest_of_concepts
+from jaxinterp.dissect.passes import PassFile
 from jaxinterp.errors import UserError
 from jaxinterp.evaluate.labels import map_labels
 from jaxinterp.models.network import Network
@@ -37,6 +39,7 @@ def open_labelled(
     masks: str,
     concepts: ConceptSet | None,
     fit: Fit,
+    file: PassFile,
 ) -> ClassImages:
     """The images of the run's classes; those of other classes are left out.
 
@@ -50,13 +53,15 @@ def open_labelled(
       masks: "object", "discriminative" or "none".
       concepts: for the source "concepts".
       fit: how concept images are cut.
+      file: keeps which concept images show a class, which takes a walk through all of them.
 
     Raises:
       UserError: nothing there; no image of a class; masks that the source does not have.
     """
     if config.source == "concepts":
         assert concepts is not None
-        found = _of_concepts(concepts, classes, size, mask_size, masks, fit)
+        chosen = concepts.in_split(config.split)
+        found = _of_concepts(chosen, classes, size, mask_size, masks, fit, file)
     elif config.source.startswith(PREFIX):
         found = _flowers(config, network, classes, size, mask_size, masks)
     else:
@@ -102,7 +107,6 @@ def _labelled(
         source.location + (f" ({source.split})" if source.split else ""),
         tuple(names),
         np.array([class_of[logit] for logit in own_logits], int),
-        np.array(own_logits, int),
         read,
     )
 
@@ -157,12 +161,10 @@ def _flowers(
         mask = flower.discriminative if masks == "discriminative" else flower.parts > 0
         return flower.image, mask[np.ix_(rows, rows)]
 
-    own = labels[kept]
     return ClassImages(
         f"{PREFIX}{variant} ({split})",
         tuple(f"{variant}/{split}/{index}" for index in kept),
-        np.array([class_of[label] for label in own.tolist()], int),
-        own.astype(int),
+        np.array([class_of[label] for label in labels[kept].tolist()], int),
         read,
     )
 
@@ -174,6 +176,7 @@ def _of_concepts(
     mask_size: int,
     masks: str,
     fit: Fit,
+    file: PassFile,
 ) -> ClassImages:
     """The concept images that show a class's concept, once for each class that they show."""
     if masks == "discriminative":
@@ -187,50 +190,37 @@ def _of_concepts(
             f"The class {without[0]!r} matches no concept of {concepts.location}: name it by "
             "`concept` in [[classes]], or leave the class out."
         )
-
-    def batches_of(positions: Sequence[int] | None) -> Generator[ConceptBatch]:
-        return concept_batches(
-            concepts,
-            size=size,
-            mask_size=mask_size,
-            fit=fit,
-            batch_size=1,
-            positions=positions,
-        )
-
-    names, found = [], []
-    for batch in batches_of(None):
-        if not batch.filled:
-            continue
-        shown = set(batch.present[0].tolist())
-        for i, own in enumerate(classes):
-            if own.concept in shown:
-                names.append(batch.names[0])
-                found.append((int(batch.positions[0]), i))
+    geometry = {"size": size, "mask_size": mask_size, "fit": fit}
+    wanted = {"concepts": np.array([own.concept for own in classes], int)}
+    saved = file.load(f"{digest_of_concepts(concepts)} {digest_of_arrays(wanted)} {geometry}")
+    if saved is None:
+        names, positions, own_classes = [], [], []
+        for batch in concept_batches(concepts, batch_size=1, **geometry):
+            shown = set(batch.present[0].tolist()) if batch.filled else set()
+            for i, own in enumerate(classes):
+                if own.concept in shown:
+                    names.append(batch.names[0])
+                    positions.append(int(batch.positions[0]))
+                    own_classes.append(i)
+        found = {
+            "positions": np.array(positions, int),
+            "classes": np.array(own_classes, int),
+            "names": np.array([name.encode("utf-8", "replace") for name in names], bytes),
+        }
+        file.save(found, position=concepts.count, finished=True)
+    else:
+        found = saved.arrays
+    places, indices = found["positions"].tolist(), found["classes"].tolist()
 
     def read(position: int) -> tuple[np.ndarray, np.ndarray | None]:
-        place, own = found[position]
-        batches = batches_of([place])
-        batch = next(iter(batches))
-        batches.close()
-        if not batch.filled:
-            raise UnreadableImage(batch.unreadable[0].reason)
+        decoded = decode_concept_image(concepts, places[position], **geometry)
         if masks == "none":
-            return batch.images[0], None
-        index = classes[own].concept
-        column = batch.present[0].tolist().index(index)
-        if batch.whole[0, column]:
-            return batch.images[0], np.ones((mask_size, mask_size), bool)
-        return batch.images[0], (batch.labels[0] == index).any(0)
+            return decoded.image, None
+        return decoded.image, decoded.mask_of(classes[indices[position]].concept)
 
     return ClassImages(
         concepts.location,
-        tuple(names),
-        np.array([own for _, own in found], int),
-        # Which of a class's logits is the image's own is not known: the likeliest is taken.
-        np.array(
-            [classes[own].logits[0] if len(classes[own].logits) == 1 else -1 for _, own in found],
-            int,
-        ),
+        tuple(name.decode("utf-8", "replace") for name in found["names"].tolist()),
+        found["classes"].astype(int),
         read,
     )

@@ -1,7 +1,8 @@
 """What a pass over images has come to, kept in the run folder so that it can go on from there.
 
-A pass adds up arrays whose size does not depend on the number of images. Every minute, and at its
-end, they are written together with the number of images that they hold.
+A pass adds up arrays. Every minute, and at its end, they are written together with the number of
+images that they hold. Their size does not depend on that number, but for the outcomes of ablation
+and the completeness of integrated gradients, which are kept for every image.
 """
 
 from __future__ import annotations
@@ -47,14 +48,20 @@ class PassFile:
     def __init__(self, place: Place, name: str) -> None:
         self._place, self._name = place, f"passes/{name}.npz"
         self._written = time.monotonic()
+        self._basis = ""
         self._unreadable: list[tuple[str, str]] = []
 
-    def load(self) -> SavedPass | None:
+    def load(self, basis: str = "") -> SavedPass | None:
         """What was written, or None.
+
+        Args:
+          basis: a digest of what the pass goes on from; what was written on another basis does not
+            count.
 
         Raises:
           UserError: the file is damaged.
         """
+        self._basis, self._unreadable = basis, []
         content = self._place.read(self._name)
         if content is None:
             return None
@@ -64,6 +71,8 @@ class PassFile:
             head = json.loads(bytes(arrays.pop("__head__")).decode())
             if head["format"] != _FORMAT:
                 raise ValueError(f"format {head['format']}")
+            if head["basis"] != basis:
+                return None
             unreadable = tuple((str(name), str(reason)) for name, reason in head["unreadable"])
             saved = SavedPass(int(head["position"]), bool(head["finished"]), arrays, unreadable)
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
@@ -98,13 +107,16 @@ class PassFile:
         """
         head = {
             "format": _FORMAT,
+            "basis": self._basis,
             "position": position,
             "finished": finished,
             "unreadable": self._unreadable,
         }
         encoded = np.frombuffer(json.dumps(head).encode(), np.uint8)
         content = io.BytesIO()
-        np.savez_compressed(content, __head__=encoded, **arrays)  # type: ignore[arg-type]
+        # What is overwritten in a minute is not worth compressing.
+        write = np.savez_compressed if finished else np.savez
+        write(content, __head__=encoded, **arrays)  # type: ignore[arg-type]
         self._place.write(self._name, content.getvalue())
         self._written = time.monotonic()
 
@@ -115,7 +127,7 @@ class Unkept(PassFile):
     def __init__(self) -> None:
         self._unreadable: list[tuple[str, str]] = []
 
-    def load(self) -> SavedPass | None:
+    def load(self, basis: str = "") -> SavedPass | None:
         """Nothing."""
         return None
 

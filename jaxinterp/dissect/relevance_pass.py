@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinterp.dissect.class_images import ClassBatch, ClassImages, class_batches
-from jaxinterp.dissect.classes import RunClass
 from jaxinterp.dissect.config import RelevanceConfig
 from jaxinterp.dissect.listener import DissectionListener
 from jaxinterp.dissect.passes import PassFile
@@ -48,7 +47,7 @@ class RelevancePass:
 def find_relevance(
     network: Network,
     layers: Sequence[str],
-    classes: Sequence[RunClass],
+    classes: int,
     images: ClassImages,
     config: RelevanceConfig,
     *,
@@ -59,11 +58,16 @@ def find_relevance(
     file: PassFile,
     listener: DissectionListener,
 ) -> RelevancePass:
-    """Runs the pass, or what is left of it."""
+    """Runs the pass, or what is left of it.
+
+    Args:
+      network: whose first logits are those of the run's classes (`merge_classes`).
+      classes: how many they are.
+    """
     rows = [network.layers.find(name) for name in layers]
     shape = (size, size, network.preprocess.channels)
-    worker = _Worker(network, layers, classes, config, means=means)
-    sums = RelevanceSums({row.name: row.channels for row in rows}, classes=len(classes))
+    worker = _Worker(network, layers, config, means=means)
+    sums = RelevanceSums({row.name: row.channels for row in rows}, classes=classes)
     records: dict[str, np.ndarray] = {
         "positions": np.zeros(0, int),
         "delta": np.zeros((0, len(rows))),
@@ -119,7 +123,6 @@ class _Worker:
         self,
         network: Network,
         layers: Sequence[str],
-        classes: Sequence[RunClass],
         config: RelevanceConfig,
         *,
         means: bool,
@@ -128,24 +131,12 @@ class _Worker:
         self._rows = [network.layers.find(name) for name in layers]
         self._names = [row.name for row in self._rows]
         self._axes = {row.name: row.channel_axis for row in self._rows if row.channel_axis != -1}
-        widest = max(len(own.logits) for own in classes)
-        # The logits of each class, the last one repeated to fill up.
-        self._choices = np.array(
-            [[own.logits[min(i, len(own.logits) - 1)] for i in range(widest)] for own in classes],
-            np.int32,
-        )
-        self._likeliest = jax.jit(self._choose)
         self._means = jax.jit(self._sum_means) if means else None
 
     def __call__(self, batch: ClassBatch) -> dict[str, Any]:
         network, config = self._network, self._config
         inputs = network.preprocess(batch.pixels.astype(np.float32) / 255)
-        targets = np.maximum(batch.logits, 0)
-        unknown = (batch.logits < 0) & (batch.classes >= 0)
-        if unknown.any():
-            choices = self._choices[np.maximum(batch.classes, 0)]
-            likeliest = np.asarray(self._likeliest(network.params, inputs, choices))
-            targets = np.where(unknown, likeliest, targets)
+        targets = np.maximum(batch.classes, 0)
         found = class_relevance(
             network.apply,
             network.params,
@@ -155,6 +146,7 @@ class _Worker:
             batch.masks,
             path=config.path,
             part=config.part,
+            sum_over=config.sum_over,
             baselines=baseline_inputs(config.baseline, inputs, network.preprocess),
             n_steps=config.steps,
             method=config.quadrature,
@@ -173,11 +165,6 @@ class _Worker:
             sums = self._means(network.params, inputs, real)
             result["means"] = {name: np.asarray(value, float) for name, value in sums.items()}
         return result
-
-    def _choose(self, params: Any, inputs: jax.Array, choices: jax.Array) -> jax.Array:
-        """The logit with the highest value among each image's choices [n, k]."""
-        logits = jnp.take_along_axis(self._network.apply(params, inputs), choices, axis=1)
-        return jnp.take_along_axis(choices, logits.argmax(1)[:, None], axis=1)[:, 0]
 
     def _sum_means(self, params: Any, inputs: jax.Array, real: jax.Array) -> dict[str, jax.Array]:
         """Of each unit: the sum over images of its mean over positions."""

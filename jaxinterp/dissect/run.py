@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
+from jaxinterp.data.concepts.class_concepts import require_labelled
 from jaxinterp.data.concepts.concept_set import ConceptSet
 from jaxinterp.data.concepts.joined import join
 from jaxinterp.data.concepts.source import read_concepts
 from jaxinterp.dissect.ablation_pass import find_unit_effects, run_ablations
-from jaxinterp.dissect.classes import RunClass, count_logits, resolve_classes
+from jaxinterp.dissect.class_images import ClassImages
+from jaxinterp.dissect.classes import count_logits, resolve_classes
 from jaxinterp.dissect.completeness import write_completeness
 from jaxinterp.dissect.concept_passes import ConceptPasses
-from jaxinterp.dissect.config import DissectionConfig, LabelledConfig
+from jaxinterp.dissect.config import AblationConfig, DissectionConfig, LabelledConfig
+from jaxinterp.dissect.digests import digest_of_concepts, digest_of_images
 from jaxinterp.dissect.examples import choose_units, unit_examples
 from jaxinterp.dissect.found import Found, Run
 from jaxinterp.dissect.labelled import open_labelled
 from jaxinterp.dissect.listener import DissectionListener
+from jaxinterp.dissect.merged_classes import merge_classes
 from jaxinterp.dissect.passes import PassFile
 from jaxinterp.dissect.relevance_pass import find_relevance
 from jaxinterp.dissect.report import build_report
 from jaxinterp.dissect.units import default_mask_size, unit_layers
 from jaxinterp.errors import UserError, nearest
 from jaxinterp.methods.ablation_layers import ablatable_layers
-from jaxinterp.methods.ablation_plan import plan_ablations
+from jaxinterp.methods.ablation_plan import plan_ablations, units_to_ablate
+from jaxinterp.methods.dissection import Dissection
 from jaxinterp.report.dissection_files import write_dissection
 from jaxinterp.report.dissection_page import write_dissection_page
 from jaxinterp.report.dissection_tables import summary_tables
@@ -80,24 +85,28 @@ def run_dissection(
     """
     listener = listener or DissectionListener()
     started = time.perf_counter()
-    run = _open(config, listener)
+    begun = _begin(config, listener)
     with RunFolder(config) as folder:
         if folder.place.path is None:
-            raise UserError(
-                f"A dissection is kept on a disk of this machine, not in {folder.name}."
-            )
-        manifest = recorded(folder, run.network, [])
+            raise UserError(f"A dissection is kept on this machine's disks, not in {folder.name}.")
+        (folder.path / "passes").mkdir(exist_ok=True)
+        files = {name: PassFile(folder.place, name) for name in _PASSES}
+        manifest = recorded(folder, begun.network, [])
+        run = _open_images(begun, files, listener)
         ours = _identity(run)
         if manifest is None:
             folder.write_manifest(new_manifest(run.network, [], {}) | {"dissection": ours})
         elif manifest.get("dissection") != ours:
+            different = [
+                key for key in ours if manifest.get("dissection", {}).get(key) != ours[key]
+            ]
             raise UserError(
-                f"The images or concepts are not those that {folder.name} was made with: give "
-                "another `output`."
+                f"{folder.name} was made with other {' and other '.join(different)}: give another "
+                "`output`."
             )
-        (folder.path / "passes").mkdir(exist_ok=True)
-        files = {name: PassFile(folder.place, name) for name in _PASSES}
-        found = _passes(run, files, listener)
+        # On GPUs and TPUs, too, as far as the defaults are concerned: figures are compared.
+        with jax.default_matmul_precision("highest"):
+            found = _passes(run, files, listener)
         listener.note("writing the report")
         report = build_report(run, found, time.perf_counter() - started)
         write_dissection(folder.path, report)
@@ -109,44 +118,66 @@ def run_dissection(
             layers=len(run.layers),
             units=sum(run.network.layers.find(name).channels for name in run.layers),
             tables=tuple(summary_tables(report)),
-            unreadable=tuple(
-                dict.fromkeys(image for f in files.values() for image in f.unreadable)
-            ),
+            unreadable=tuple(dict.fromkeys(i for file in files.values() for i in file.unreadable)),
             seconds=time.perf_counter() - started,
         )
 
 
-def _open(config: DissectionConfig, listener: DissectionListener) -> Run:
+def _begin(config: DissectionConfig, listener: DissectionListener) -> Run:
+    """What can be opened without a walk through the images."""
     network = load(config.model.name, weights=config.model.weights, classes=config.model.classes)
     size = config.size or network.preprocess.size
     check_image_size(network, size, key="size")
     layers = unit_layers(network, config.layers)
     mask_size = config.dissection.mask_size or default_mask_size(size)
-    concepts = _open_concepts(config, listener)
-    classes: tuple[RunClass, ...] = ()
-    train = test = None
-    if config.relevance is not None:
-        logits = count_logits(network, size)
-        classes = resolve_classes(
-            config.classes,
-            network,
-            concepts,
+    run = Run(config, network, layers, (), size, mask_size, None, (), None, None)
+    if config.ablation is not None:
+        run = dataclasses.replace(run, ablated=_ablated_layers(run, config.ablation))
+    return dataclasses.replace(run, concepts=_open_concepts(config, listener))
+
+
+def _open_images(run: Run, files: dict[str, PassFile], listener: DissectionListener) -> Run:
+    """The same with the classes and the labelled images, if the config asks for them."""
+    config, concepts = run.config, run.concepts
+    if config.relevance is None:
+        return run
+    logits = count_logits(run.network, run.size)
+    classes = resolve_classes(
+        config.classes,
+        run.network,
+        concepts,
+        logits=logits,
+        by_concept=config.relevance.images.source == "concepts",
+    )
+
+    def opened(images: LabelledConfig, masks: str) -> ClassImages:
+        return open_labelled(
+            images,
+            run.network,
+            classes,
             logits=logits,
-            by_concept=config.relevance.images.source == "concepts",
+            size=run.size,
+            mask_size=run.mask_size,
+            masks=masks,
+            concepts=concepts,
+            fit=config.dissection.fit,
+            file=files["concept_images"],
         )
-        shared = {"logits": logits, "size": size, "mask_size": mask_size, "concepts": concepts}
-        shared |= {"fit": config.dissection.fit}
-        relevance = config.relevance
-        train = open_labelled(relevance.images, network, classes, masks=relevance.masks, **shared)
-        if config.ablation is not None:
-            images = config.ablation.images
-            test = open_labelled(images, network, classes, masks="none", **shared)
-            if _same_images(relevance.images, images):
-                listener.note(
-                    "warning: units are chosen and ablated on the same images; give [ablation] "
-                    "images that the relevance does not see"
-                )
-    return Run(config, network, layers, size, mask_size, concepts, classes, train, test)
+
+    train = opened(config.relevance.images, config.relevance.masks)
+    test = None if config.ablation is None else opened(config.ablation.images, "none")
+    if test is not None:
+        common = len(
+            {(train.location, name) for name in train.names}
+            & {(test.location, name) for name in test.names}
+        )
+        if common:
+            listener.note(
+                f"warning: {common} of the {len(test)} images on which units are ablated are among "
+                "those by which they are chosen: give [ablation] others"
+            )
+    merged = merge_classes(run.network, classes, logits=logits)
+    return dataclasses.replace(run, network=merged, classes=classes, train=train, test=test)
 
 
 def _open_concepts(config: DissectionConfig, listener: DissectionListener) -> ConceptSet | None:
@@ -169,24 +200,18 @@ def _open_concepts(config: DissectionConfig, listener: DissectionListener) -> Co
     return joined
 
 
-def _same_images(one: LabelledConfig, other: LabelledConfig) -> bool:
-    return (one.source, one.split) == (other.source, other.split)
-
-
 def _identity(run: Run) -> dict[str, Any]:
-    """What the passes' sums belong to."""
-    concepts = run.concepts
+    """What the passes' sums belong to; all else is in the config."""
     return {
-        "layers": list(run.layers),
-        "concept_images": concepts.count if concepts else 0,
-        "concepts": [str(one) for one in concepts.concepts] if concepts else [],
-        "classes": [own.name for own in run.classes],
-        "relevance_images": len(run.train) if run.train else 0,
-        "ablation_images": len(run.test) if run.test else 0,
+        "layers": [*run.layers, *run.ablated],
+        "concept images": digest_of_concepts(run.concepts),
+        "classes": [[own.name, *own.logits, own.concept] for own in run.classes],
+        "relevance images": digest_of_images(run.train),
+        "ablation images": digest_of_images(run.test),
     }
 
 
-_PASSES = ("thresholds", "tally", "relevance", "ablation", "effects")
+_PASSES = ("thresholds", "tally", "concept_images", "relevance", "ablation", "effects")
 
 
 def _passes(run: Run, files: dict[str, PassFile], listener: DissectionListener) -> Found:
@@ -206,6 +231,7 @@ def _passes(run: Run, files: dict[str, PassFile], listener: DissectionListener) 
         dissection, best = passes.dissection(
             thresholds, files["tally"], listener, best=_BEST_IMAGES
         )
+        _check_concepts(run, dissection)
         chosen = choose_units(dissection, config.examples)
         found["dissection"] = dissection
         found["examples"] = unit_examples(chosen, passes, dissection, best)
@@ -216,7 +242,7 @@ def _passes(run: Run, files: dict[str, PassFile], listener: DissectionListener) 
     relevance = find_relevance(
         network,
         run.layers,
-        run.classes,
+        len(run.classes),
         run.train,
         config.relevance,
         size=run.size,
@@ -230,13 +256,19 @@ def _passes(run: Run, files: dict[str, PassFile], listener: DissectionListener) 
     if ablation is None:
         return Found(**found)
     assert run.test is not None
-    means = relevance.sums.mean()
-    names = _ablated_layers(run, ablation.layers)
+    means, images = relevance.sums.mean(), relevance.sums.images
+    names = run.ablated
+    without = [own.name for own, count in zip(run.classes, images, strict=True) if not count]
+    if len(without) == len(images):
+        raise UserError(f"No image of {run.train.location} says anything of any class.")
+    if without:
+        listener.note(f"no units are chosen for {', '.join(without)}: no image could be used")
     plan = plan_ablations(
         {name: means[name] for name in names},
         ablation.shares,
         ablation.draws,
         key=jax.random.key(ablation.seed),
+        targets=np.flatnonzero(images).tolist(),
     )
     same = {"size": run.size, "batch_size": config.batch_size, "listener": listener}
     fill = {name: relevance.means[name] for name in names} if relevance.means else None
@@ -245,17 +277,30 @@ def _passes(run: Run, files: dict[str, PassFile], listener: DissectionListener) 
         network, plan, run.test, fill=fill, file=files["ablation"], **same
     )
     if ablation.units:
-        logits = [own.logits for own in run.classes]
         fill = relevance.means or None
         found["effects"] = find_unit_effects(
-            network, run.layers, logits, run.test, fill=fill, file=files["effects"], **same
+            network,
+            run.layers,
+            len(run.classes),
+            run.test,
+            fill=fill,
+            file=files["effects"],
+            **same,
         )
     return Found(**found)
 
 
-def _ablated_layers(run: Run, names: Sequence[str] | None) -> tuple[str, ...]:
-    """The layers named, or all that were dissected but the network's first and last."""
-    if names is None:
+def _check_concepts(run: Run, dissection: Dissection) -> None:
+    """Raises `UserError` if a concept that the config names for a class is nowhere to be seen."""
+    named = {own.name for own in run.config.classes if own.concept}
+    wanted = [own.concept for own in run.classes if own.name in named]
+    if run.concepts is not None:
+        require_labelled(run.concepts, wanted, dissection.tally.labelled)
+
+
+def _ablated_layers(run: Run, ablation: AblationConfig) -> tuple[str, ...]:
+    """The layers named, or all that are dissected but the network's first and last."""
+    if ablation.layers is None:
         wanted = ablatable_layers(run.network, residual="block")
         chosen = tuple(name for name in wanted if name in run.layers)
         if not chosen:
@@ -263,9 +308,13 @@ def _ablated_layers(run: Run, names: Sequence[str] | None) -> tuple[str, ...]:
                 f"Of {', '.join(run.layers)} none is ablated: the network's first and last "
                 "convolution are left alone. Name others in layers or ablation.layers."
             )
-        return chosen
-    rows = [run.network.layers.find(name).name for name in names]
-    for name in rows:
-        if name not in run.layers:
-            raise UserError(nearest(name, run.layers, kind="dissected layer"))
-    return tuple(dict.fromkeys(rows))
+    else:
+        rows = [run.network.layers.find(name).name for name in ablation.layers]
+        for name in rows:
+            if name not in run.layers:
+                raise UserError(nearest(name, run.layers, kind="dissected layer"))
+        chosen = tuple(dict.fromkeys(rows))
+    for name in chosen:
+        for share in ablation.shares:
+            units_to_ablate(run.network.layers.find(name).channels, share)
+    return chosen

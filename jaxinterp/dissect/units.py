@@ -63,7 +63,10 @@ def dissect_units(
         mask_size=settings.mask_size or default_mask_size(size),
         batch_size=batch_size,
     )
-    thresholds = passes.thresholds(Unkept(), listener)
+    file = Unkept()
+    thresholds = passes.thresholds(file, listener)
+    for name, reason in file.unreadable:
+        listener.note(f"left out {name}: {reason}")
     return passes.dissection(thresholds, Unkept(), listener, best=1)[0]
 
 

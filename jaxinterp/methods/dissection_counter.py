@@ -145,8 +145,8 @@ class _Tiles:
 
     def __init__(self, matrix: np.ndarray, side: int) -> None:
         grid, size = matrix.shape
-        pieces = max(1, round(grid / side))
-        self.side = -(-grid // pieces)
+        self.side = -(-grid // max(1, round(grid / side)))
+        pieces = -(-grid // self.side)  # none of them empty
         padded = np.zeros((pieces * self.side, size), np.float32)
         padded[:grid] = matrix
         blocks = padded.reshape(pieces, self.side, size)

@@ -69,7 +69,7 @@ def upsampling(
 
     Raises:
       UserError: an unknown mode; "v1" for a layer of which the table does not say what its units
-        see, or without a layer or an image.
+        see, without a layer or an image, or with a grid that does not divide the image.
     """
     check_mode(mode)
     if mode != "v1":
@@ -84,7 +84,12 @@ def upsampling(
             'layer table does not know; the modes "paper" and "lite" do without.'
         )
     # NetDissect takes one reduction for both axes, from the widths.
-    reduction = max(1, round(image[1] / grid[1]))
+    reduction = image[1] // grid[1]
+    if reduction < 1 or any(image[axis] != reduction * grid[axis] for axis in (0, 1)):
+        raise UserError(
+            f'The mode "v1" needs masks whose size divides that of the images, and '
+            f"{grid[0]} x {grid[1]} does not divide {image[0]} x {image[1]}."
+        )
 
     def along(axis: int) -> np.ndarray:
         stride, field, padding = (_of_axis(one, axis) for one in fields if one is not None)

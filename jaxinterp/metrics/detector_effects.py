@@ -15,6 +15,7 @@ class DetectorEffects:
     """What turning off single detectors of classes' concepts does.
 
     A detector of a class is a unit whose best concept is the class's, with an IoU above the cutoff.
+    Where several classes have the same concept, its effect on its own class is the mean over them.
 
     Attributes:
       detectors: how many there are.
@@ -61,13 +62,17 @@ def detector_effects(
       seed: likewise.
 
     Returns:
-      The comparison; None if there is no detector or fewer than two classes have a concept.
+      The comparison; None if there is no detector, or the classes have fewer than two concepts.
     """
     columns = np.flatnonzero(np.asarray(class_concepts) >= 0).tolist()
     if len(columns) < 2:
         return None
-    class_of = {int(class_concepts[column]): i for i, column in enumerate(columns)}
-    own, other, first, rest = [], [], [], []
+    # Several classes may have the same concept: its detectors belong to all of them.
+    concepts = [int(class_concepts[column]) for column in columns]
+    classes_of = {one: np.array([other == one for other in concepts]) for one in concepts}
+    if len(classes_of) < 2:
+        return None
+    own, other, first, chance, rest = [], [], [], [], []
     for name, values in effects.items():
         best = iou[name].argmax(1)
         for unit in range(len(values)):
@@ -75,12 +80,13 @@ def detector_effects(
             if not np.isfinite(row).all():
                 continue
             concept = int(best[unit])
-            place = class_of.get(concept) if iou[name][unit, concept] > cutoff else None
-            rest.append(np.delete(row, place) if place is not None else row)
-            if place is not None:
-                own.append(row[place])
-                other.append(np.delete(row, place).mean())
-                first.append(row[place] == row.max() and (row == row.max()).sum() == 1)
+            detected = classes_of.get(concept) if iou[name][unit, concept] > cutoff else None
+            rest.append(row if detected is None else row[~detected])
+            if detected is not None:
+                own.append(row[detected].mean())
+                other.append(row[~detected].mean())
+                first.append(row[detected].max() > row[~detected].max())
+                chance.append(detected.mean())
     if not own:
         return None
     drawn = np.random.default_rng(seed).integers(0, len(own), (draws, len(own)))
@@ -102,5 +108,5 @@ def detector_effects(
         excess_interval=excess_interval,
         others_on_class=float(np.concatenate(rest).mean()),
         first=float(np.mean(first)),
-        chance=1 / len(columns),
+        chance=float(np.mean(chance)),
     )

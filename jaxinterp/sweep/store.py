@@ -170,7 +170,7 @@ class RunFolder:
         return [other for other in live if self._lock is None or other.process != self.process]
 
     def _claim(self, path: Path, config: RunKeys) -> None:
-        expected = {"config.toml", "journal", "locks"}
+        expected = {"config.toml", "journal", "locks", "passes"}
         if self.place.read("manifest.json") is None and path.exists():
             names = {name for name in self.place.names() if not name.endswith(".partial")}
             begun = self.place.read("manifest.json") is not None  # by another, at this moment

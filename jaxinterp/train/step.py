@@ -19,14 +19,6 @@ from jaxinterp.transform.compiler_options import compiler_options
 
 __all__ = ["TrainState", "augment", "initial_state", "make_optimizer", "make_step"]
 
-__all__ = ["TrainState", "augment", "initial_state", "make_optimizer", "make_step"]
-
-# By default XLA fuses whole passes through a network into one slow piece (BENCHMARKS, "Two traits
-# of XLA's CPU backend"); a step takes a fifth less time without.
-_CPU_OPTIONS: dict[str, bool | str] = {
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
-}
-
 
 class TrainState(NamedTuple):
     """Everything that training changes: parameters, running statistics, optimiser, step count."""

@@ -210,7 +210,7 @@ def test_a_link_within_the_folder_is_followed(folder):
 @pytest.mark.parametrize("gone", ["index.csv", "category.csv", "label.csv", "c_color.csv"])
 def test_an_incomplete_folder_says_what_is_missing(folder, gone):
     (folder / gone).unlink()
-    assert holds_broden(open_tree(folder))
+    assert holds_broden(open_tree(folder).names)
     with pytest.raises(UserError, match=f"no complete Broden folder: {gone}.* missing"):
         read_broden(folder)
 

@@ -9,16 +9,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from jaxinterp.config import build
+from jaxinterp.data.an8flower import render_many
+from jaxinterp.data.an8flower.splits import SPLIT_SEEDS
 from jaxinterp.data.concepts.batches import concept_batches
 from jaxinterp.data.concepts.source import read_concepts
 from jaxinterp.dissect.config import DissectionConfig
 from jaxinterp.dissect.listener import DissectionListener
+from jaxinterp.dissect.passes import PassFile
 from jaxinterp.dissect.run import run_dissection
 from jaxinterp.dissect.units import dissect_units
 from jaxinterp.errors import UserError
 from jaxinterp.methods.layer_maps import all_layer_maps
 from jaxinterp.methods.upsampling import bilinear_matrix
 from jaxinterp.report.dissection_files import read_dissection
+from jaxinterp.sweep.folder.place import LocalPlace
 from jaxinterp.weights.load import load
 
 LAYERS = ("relu2", "relu3", "relu4")
@@ -175,6 +179,9 @@ def test_without_concepts_the_run_has_relevance_alone(tmp_path: Path) -> None:
         ({"classes": [{"name": "read"}]}, "red"),
         ({"classes": [{"name": "red", "concept": "rde"}]}, "red"),
         ({"classes": [{"name": "x", "logits": [6]}]}, "6"),
+        ({"ablation": {"images": {"source": "concepts"}}}, "labelled images"),
+        ({"dissection": {"mode": "v1", "mask_size": 13}}, "divides"),
+        ({"ablation": CONTENT["ablation"] | {"shares": [0.1, 0.1]}}, "once"),
         ({"size": 8}, "8"),
         ({"relevance": {"images": {"source": "concepts"}, "masks": "discriminative"}}, "object"),
     ],
@@ -182,6 +189,63 @@ def test_without_concepts_the_run_has_relevance_alone(tmp_path: Path) -> None:
 def test_what_cannot_be_used_is_named(changes: dict, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         run_dissection(config(tmp_path / "run", **changes))
+
+
+def test_several_logits_are_one_class(tmp_path: Path) -> None:
+    network = load("flower_single")
+    classes = [{"name": "warm", "logits": [0, 1, 2]}, {"name": "cold", "logits": [4, 5]}]
+    settings = config(
+        tmp_path / "run",
+        model={"name": "flower_single"},
+        classes=classes,
+        concepts=[],
+        relevance=CONTENT["relevance"] | {"masks": "none"},
+        ablation=CONTENT["ablation"] | {"units": False},
+        size=64,
+    )
+    run_dissection(settings)
+    rows = read_dissection(tmp_path / "run").ablation
+    flowers = render_many("single-6c", 12, 64, SPLIT_SEEDS["test"])
+    logits = np.asarray(network.logits(flowers.images / np.float32(255)), np.float64)
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    probability = odds / odds.sum(1, keepdims=True)
+    for index, members in enumerate(([0, 1, 2], [4, 5])):
+        own = np.isin(flowers.labels, members)
+        expected = probability[own][:, members].sum(1).mean()
+        (row,) = [r for r in rows if r["which"] == "none" and r["class"] == index]
+        assert row["images"] == own.sum()
+        assert row["probability"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_units_chosen_on_the_images_they_are_ablated_on_are_warned_of(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    class Hears(DissectionListener):
+        def note(self, text: str) -> None:
+            heard.append(text)
+
+    same = {"images": {"source": "an8flower:single-6c:6"}, "shares": [0.03], "draws": 2}
+    relevance = {"images": {"source": "an8flower:single-6c:12", "split": "test"}, "steps": 1}
+    run_dissection(
+        config(tmp_path / "run", concepts=[], relevance=relevance, ablation=same), listener=Hears()
+    )
+    assert [text for text in heard if text.startswith("warning: 6 of the 6 images")]
+
+
+def test_passes_that_stand_on_others_are_done_again(tmp_path: Path) -> None:
+    settings = config(tmp_path / "run", concepts=[])
+    run_dissection(settings)
+    first = read_dissection(tmp_path / "run").ablation
+    passes = tmp_path / "run" / "passes"
+    file = PassFile(LocalPlace(tmp_path / "run"), "relevance")
+    saved = file.load()
+    arrays = dict(saved.arrays)
+    for name in LAYERS:  # other units are the most relevant ones
+        arrays[f"sums/sum/{name}"] = arrays[f"sums/sum/{name}"][:, ::-1]
+    file.save(arrays, position=saved.position, finished=True)
+    assert (passes / "ablation.npz").is_file()
+    run_dissection(settings)
+    assert read_dissection(tmp_path / "run").ablation != first
 
 
 def test_another_run_in_the_same_folder_is_refused(finished: Path) -> None:

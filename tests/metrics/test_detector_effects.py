@@ -44,3 +44,11 @@ def test_effects_that_have_nothing_to_do_with_the_detectors_show_none() -> None:
     assert found is not None
     assert found.excess_interval[0] < 0 < found.excess_interval[1]
     assert abs(found.first - found.chance) < 0.03
+
+
+def test_a_concept_of_two_classes_belongs_to_both() -> None:
+    effects = np.array([[0.4, 0.4, 0.0], [0.0, 0.0, 0.3]])
+    found = detector_effects({"l": np.eye(2) * 0.5}, {"l": effects}, [0, 0, 1])
+    assert found is not None
+    np.testing.assert_allclose((found.own, found.other, found.first), (0.35, 0.0, 1.0))
+    np.testing.assert_allclose(found.chance, (2 / 3 + 1 / 3) / 2)

@@ -19,7 +19,7 @@ from jaxinterp.data.images import SkippedFile
 from jaxinterp.data.open_image import UnreadableImage
 from jaxinterp.errors import UserError
 
-__all__ = ["ConceptBatch", "Fit", "concept_batches"]
+__all__ = ["ConceptBatch", "Fit", "concept_batches", "decode_concept_image"]
 
 Fit = Literal["crop", "squash"]
 
@@ -77,6 +77,12 @@ class _Decoded:
     labels: np.ndarray
     present: np.ndarray
     whole: np.ndarray
+
+    def mask_of(self, concept: int) -> np.ndarray:
+        """bool [m, m]: where the image shows a concept."""
+        if self.whole[self.present == concept].any():
+            return np.ones(self.labels.shape[1:], bool)
+        return (self.labels == concept).any(0)
 
 
 def concept_batches(
@@ -197,6 +203,21 @@ def _collate(
         positions=np.asarray([one.position for one in decoded], np.int32),
         unreadable=tuple(unreadable),
     )
+
+
+def decode_concept_image(
+    concept_set: ConceptSet, position: int, *, size: int, mask_size: int, fit: Fit = "crop"
+) -> _Decoded:
+    """One image of a set and its labels, as `concept_batches` has them.
+
+    Raises:
+      UnreadableImage: a file of it is missing or broken.
+      UserError: as `concept_batches`.
+    """
+    decoded = _decode(concept_set, position, _Geometry(size, mask_size, fit, size))
+    if isinstance(decoded, SkippedFile):
+        raise UnreadableImage(decoded.reason)
+    return decoded
 
 
 def _decode(concept_set: ConceptSet, position: int, geometry: _Geometry) -> _Decoded | SkippedFile:

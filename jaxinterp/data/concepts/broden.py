@@ -14,7 +14,7 @@ label.csv in both; the code of c_NAME.csv, which counts within the category, is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +49,11 @@ class _Row:
     cells: Mapping[str, tuple[int | str, ...]]
 
 
-def holds_broden(tree: FileTree) -> bool:
-    """Whether any of the tables is there that no other layout has."""
+def holds_broden(names: Iterable[str]) -> bool:
+    """Whether any of the tables is among some names of files that no other layout has."""
     return any(
         name in ("category.csv", "label.csv") or (name[:2] == "c_" and name.endswith(".csv"))
-        for name in tree.names
+        for name in names
         if "/" not in name
     )
 

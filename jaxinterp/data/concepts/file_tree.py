@@ -103,8 +103,8 @@ def open_tree(location: str | Path, *, follow_links: bool = True) -> FileTree:
 
     Args:
       location: the path. Of an archive whose files all lie in one folder, that folder is the root.
-      follow_links: takes links that lead out of the folder for what they lead to. Links in archives
-        are never followed.
+      follow_links: takes links that lead out of the folder for what they lead to. A folder is
+        listed through one link at most. Links in archives are never followed.
 
     Raises:
       UserError: nothing is there, or it cannot be read.
@@ -124,6 +124,7 @@ def _folder(path: Path, follow_links: bool) -> FileTree:
     base = os.path.realpath(path)
     names: list[str] = []
     leaving: set[str] = set()
+    linked: set[str] = set()
 
     def scan(folder: str, prefix: str, inside: tuple[str, ...]) -> None:
         with os.scandir(folder) as listing:
@@ -137,9 +138,10 @@ def _folder(path: Path, follow_links: bool) -> FileTree:
                 if not follow_links and not real.startswith(base + os.sep):
                     leaving.add(name)
                     continue
-                # A link may lead back to a folder we are in.
-                if real in inside:
+                # A link may lead back to a folder we are in, and links to links multiply.
+                if real in inside or (entry.is_dir() and real in linked):
                     continue
+                linked.add(real)
             if entry.is_dir():
                 scan(entry.path, name + "/", (*inside, os.path.realpath(entry.path)))
             elif entry.is_file():
@@ -161,7 +163,9 @@ def _archive(path: Path) -> FileTree:
     plain = {
         name: place
         for name, place in members.items()
-        if not any(part.startswith(".") for part in name.parts) and not name.is_absolute()
+        if name.parts
+        and not any(part.startswith(".") for part in name.parts)
+        and not name.is_absolute()
     }
     tops = {name.parts[0] for name in plain}
     depth = 1 if len(tops) == 1 and all(len(name.parts) > 1 for name in plain) else 0

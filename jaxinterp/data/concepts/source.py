@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from jaxinterp.data.concepts.broden import holds_broden, read_broden
 from jaxinterp.data.concepts.colours import read_colour_table, with_colours
@@ -12,6 +14,7 @@ from jaxinterp.data.concepts.file_tree import open_tree
 from jaxinterp.data.concepts.flowers import FLOWER_PREFIX, read_flowers
 from jaxinterp.data.concepts.segmentation import holds_segmentation, read_segmentation
 from jaxinterp.data.concepts.textures import holds_textures, read_textures
+from jaxinterp.data.open_image import reason
 from jaxinterp.errors import UserError
 
 __all__ = ["read_all_concepts", "read_concepts"]
@@ -70,12 +73,23 @@ def read_all_concepts(location: str) -> ConceptSet:
     """
     if location.startswith(FLOWER_PREFIX):
         return read_flowers(location)
-    tree = open_tree(location)
-    if holds_broden(tree):
-        # Listed again: its tables must not lead out of the folder, by links neither.
+    path = Path(os.path.expanduser(location))
+    # Before anything is walked through: the tables of Broden must not lead out of its folder, not
+    # by links either.
+    if path.is_dir() and holds_broden(_listed(path)):
         return read_broden(location)
+    tree = open_tree(location)
+    if holds_broden(tree.names):
+        return read_broden(tree)
     if holds_segmentation(tree):
         return read_segmentation(tree)
     if holds_textures(tree):
         return read_textures(tree)
     raise UserError(f"No concept data is recognised in {location}: give {_KINDS}.")
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {reason(error)}.") from None
