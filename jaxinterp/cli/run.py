@@ -18,7 +18,7 @@ __all__ = ["Run"]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Runs a config: interprets kernels or compares methods, stores the results, writes the report.
+    """Runs a config: interprets kernels, compares methods or dissects units; stores and reports.
 
     Running the same config again does only what is missing.
 
@@ -135,4 +135,10 @@ def _method(config: str, overrides: Sequence[str]) -> str:
     with loading():
         from jaxinterp.config import read_content
 
-    return str(read_content(config, overrides).get("method", "suppression"))
+    content = read_content(config, overrides)
+    if "method" not in content and {"concepts", "relevance", "ablation"} & set(content):
+        raise UserError(
+            "The key 'method' is missing: [[concepts]], [relevance] and [ablation] belong to "
+            'method = "dissection".'
+        )
+    return str(content.get("method", "suppression"))

@@ -78,6 +78,7 @@ class DissectionConsole(LiveConsole, DissectionListener):
             self.note(f"left out {name}: {reason}")
         if len(result.unreadable) > 5:
             self.note(f"and {len(result.unreadable) - 5} more images")
-        self.note(f"{result.units} units of {result.layers} layers in {duration(result.seconds)}")
+        layers = "1 layer" if result.layers == 1 else f"{result.layers} layers"
+        self.note(f"{result.units} units of {layers} in {duration(result.seconds)}")
         self.note(f"units:  {result.folder}/units.parquet")
         self.note(f"report: {result.page}")

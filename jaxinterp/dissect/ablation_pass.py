@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 import numpy as np
 
 from jaxinterp.dissect.class_images import ClassImages, class_batches
-from jaxinterp.dissect.digests import digest_of_arrays
+from jaxinterp.dissect.digests import digest_of_arrays, digest_of_images
 from jaxinterp.dissect.listener import DissectionListener
 from jaxinterp.dissect.passes import PassFile
 from jaxinterp.methods.ablation import Ablator
@@ -36,7 +36,7 @@ def run_ablations(
     """
     counts = AblationCounts(len(plan.variants))
     fills = {f"fill/{name}": value for name, value in (fill or {}).items()}
-    saved = file.load(digest_of_arrays(plan.keep | fills))
+    saved = file.load(f"{digest_of_arrays(plan.keep | fills)} {digest_of_images(images)}")
     start = 0
     if saved is not None:
         start = saved.position
@@ -78,7 +78,7 @@ def find_unit_effects(
       classes: how many they are.
     """
     done: dict[str, np.ndarray] = {}
-    saved = file.load(digest_of_arrays(fill or {}))
+    saved = file.load(f"{digest_of_arrays(fill or {})} {digest_of_images(images)}")
     if saved is not None:
         done = dict(saved.arrays)
     shape = (size, size, network.preprocess.channels)

@@ -97,8 +97,10 @@ def class_batches(
 ) -> Generator[ClassBatch]:
     """The images from position `start`, decoded ahead by threads; every batch has one shape.
 
+    Batches are no larger than the number of images.
     An unreadable image leaves no gap; the last batch is filled up with zeros.
     """
+    batch_size = max(1, min(batch_size, len(images)))
     threads = min(os.cpu_count() or 1, _MOST_THREADS)
     waiting: collections.deque[tuple[int, Future[tuple[np.ndarray, np.ndarray | None]]]]
     waiting = collections.deque()

@@ -67,6 +67,7 @@ class ConceptPasses:
         mask_size: int,
         batch_size: int,
     ) -> None:
+        batch_size = max(1, min(batch_size, concepts.count))
         self._setup = _Setup(
             network, tuple(layers), concepts, settings, size, mask_size, batch_size
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
+from jaxinterp.attribution.quadrature import METHODS
+from jaxinterp.errors import UserError, nearest
 from jaxinterp.sweep.config import ModelConfig
 
 __all__ = [
@@ -37,6 +39,10 @@ class ConceptsConfig:
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        if not self.source.strip():
+            raise ValueError("source names the annotated images, and must not be empty")
+        if self.categories is not None and not self.categories:
+            raise ValueError("categories lists at least one, or is left out for all")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be at least 1, got {self.limit}")
 
@@ -49,7 +55,6 @@ class DissectionSettings:
       mode: "paper", "v1" or "lite": see `jaxinterp.methods.dissection`.
       share: a unit's threshold is exceeded at this share of all positions.
       cutoff: a unit is a detector of its best concept if their IoU is above.
-      top: so many concepts are listed for a unit.
       mask_size: height and width of the grid on which is counted, px; None takes half the image's.
       fit: "crop" resizes an image's shorter side and takes the centre; "squash" resizes both.
       colours: whether the colour name of every pixel is a concept, too; a file takes van de
@@ -59,7 +64,6 @@ class DissectionSettings:
     mode: Literal["paper", "v1", "lite"] = "paper"
     share: float = 0.005
     cutoff: float = 0.04
-    top: int = 3
     mask_size: int | None = None
     fit: Literal["crop", "squash"] = "crop"
     colours: bool | str = False
@@ -69,8 +73,6 @@ class DissectionSettings:
             raise ValueError(f"share must lie between 0 and 1, got {self.share}")
         if not 0 <= self.cutoff < 1:
             raise ValueError(f"cutoff must be at least 0 and below 1, got {self.cutoff}")
-        if self.top < 1:
-            raise ValueError(f"top must be at least 1, got {self.top}")
         if self.mask_size is not None and self.mask_size < 1:
             raise ValueError(f"mask_size must be at least 1 px, got {self.mask_size}")
 
@@ -92,6 +94,8 @@ class LabelledConfig:
     per_class: int | None = None
 
     def __post_init__(self) -> None:
+        if not self.source.strip():
+            raise ValueError("source names the labelled images, and must not be empty")
         if self.per_class is not None and self.per_class < 1:
             raise ValueError(f"per_class must be at least 1, got {self.per_class}")
 
@@ -143,6 +147,8 @@ class RelevanceConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.quadrature not in METHODS:
+            raise UserError(nearest(self.quadrature, METHODS, kind="relevance.quadrature"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +176,8 @@ class AblationConfig:
     def __post_init__(self) -> None:
         if not self.shares or not all(0 < share <= 1 for share in self.shares):
             raise ValueError(f"shares lie above 0 and up to 1, got {list(self.shares)}")
+        if self.layers is not None and not self.layers:
+            raise ValueError("layers lists at least one layer, or is left out")
         if len(set(self.shares)) < len(self.shares):
             raise ValueError(f"shares are given once each, got {list(self.shares)}")
         if self.images.source == "concepts":
@@ -203,6 +211,11 @@ class DissectionConfig:
       examples: so many units are shown with their images.
     """
 
+    # A folder may be gone on with although these have changed: passes know what they stand on.
+    FREE_KEYS: ClassVar[tuple[str, ...]] = (
+        *("output", "title", "examples", "batch_size", "ablation", "dissection.cutoff"),
+    )
+
     output: str
     title: str = "Units, concepts and classes"
     method: Literal["dissection"] = "dissection"
@@ -230,6 +243,10 @@ class DissectionConfig:
             raise ValueError(f"examples must be at least 0, got {self.examples}")
         if not self.concepts and self.relevance is None:
             raise ValueError("a dissection needs [[concepts]], [relevance], or both")
+        if "://" in self.output:
+            raise ValueError(f"a dissection is kept on this machine's disks, not in {self.output}")
+        if self.classes and self.relevance is None:
+            raise ValueError("[[classes]] are looked at by [relevance], which is missing")
         if self.ablation is not None and self.relevance is None:
             raise ValueError("[ablation] chooses units by [relevance], which is missing")
         by_concept = self.relevance is not None and self.relevance.images.source == "concepts"

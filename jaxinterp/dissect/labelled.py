@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from jaxinterp.data.an8flower import render
 from jaxinterp.data.an8flower.classes import CLASS_NAMES, labels_of
 from jaxinterp.data.an8flower.labelled import flower_split
 from jaxinterp.data.an8flower.splits import PREFIX
+from jaxinterp.data.class_folders import has_class_folders
 from jaxinterp.data.concepts.batches import Fit, concept_batches, decode_concept_image
 from jaxinterp.data.concepts.concept_set import ConceptSet
 from jaxinterp.data.labelled import LabelledImages
@@ -72,8 +75,8 @@ def open_labelled(
     if missing:
         raise UserError(
             f"{found.location} has no image of {', '.join(missing[:6])}"
-            f"{' and others' if len(missing) > 6 else ''}: leave them out of [[classes]], or give "
-            "other images."
+            f"{' and others' if len(missing) > 6 else ''}: give other images, or list only the "
+            "other classes in [[classes]]."
         )
     return found
 
@@ -86,7 +89,12 @@ def _labelled(
     size: int,
     masks: str,
 ) -> ClassImages:
-    source = read_labelled_images(config.source, split=config.split)
+    location, split = config.source, config.split
+    # Class folders in the folder of a split.
+    inside = Path(os.path.expanduser(location)) / (split or ".")
+    if split and "/" not in split and inside.is_dir() and has_class_folders(inside):
+        location, split = str(inside), None
+    source = read_labelled_images(location, split=split)
     if masks != "none":
         raise UserError(
             f'The images of {source.location} have no masks: relevance.masks must be "none", '

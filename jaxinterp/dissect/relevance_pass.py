@@ -75,7 +75,7 @@ def find_relevance(
         "baseline_score": np.zeros((0, len(rows))),
     }
     totals = {row.name: np.zeros(row.channels) for row in rows} if means else {}
-    saved = file.load()
+    saved = file.load("with means" if means else "")
     start = 0
     if saved is not None:
         start = saved.position

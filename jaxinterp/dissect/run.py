@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +89,6 @@ def run_dissection(
     started = time.perf_counter()
     begun = _begin(config, listener)
     with RunFolder(config) as folder:
-        if folder.place.path is None:
-            raise UserError(f"A dissection is kept on this machine's disks, not in {folder.name}.")
         (folder.path / "passes").mkdir(exist_ok=True)
         files = {name: PassFile(folder.place, name) for name in _PASSES}
         manifest = recorded(folder, begun.network, [])
@@ -164,8 +164,12 @@ def _open_images(run: Run, files: dict[str, PassFile], listener: DissectionListe
             file=files["concept_images"],
         )
 
-    train = opened(config.relevance.images, config.relevance.masks)
-    test = None if config.ablation is None else opened(config.ablation.images, "none")
+    with _key("relevance.images"):
+        train = opened(config.relevance.images, config.relevance.masks)
+    test = None
+    if config.ablation is not None:
+        with _key("ablation.images"):
+            test = opened(config.ablation.images, "none")
     if test is not None:
         common = len(
             {(train.location, name) for name in train.names}
@@ -180,19 +184,29 @@ def _open_images(run: Run, files: dict[str, PassFile], listener: DissectionListe
     return dataclasses.replace(run, network=merged, classes=classes, train=train, test=test)
 
 
+@contextlib.contextmanager
+def _key(name: str) -> Iterator[None]:
+    """What cannot be used is said of the key that names it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
 def _open_concepts(config: DissectionConfig, listener: DissectionListener) -> ConceptSet | None:
     if not config.concepts:
         return None
     colours = config.dissection.colours
     sets = []
-    for own in config.concepts:
-        one = read_concepts(
-            own.source,
-            split=own.split,
-            categories=own.categories,
-            colours=bool(colours),
-            colour_table=colours if isinstance(colours, str) else None,
-        )
+    for number, own in enumerate(config.concepts):
+        with _key(f"concepts[{number}]"):
+            one = read_concepts(
+                own.source,
+                split=own.split,
+                categories=own.categories,
+                colours=bool(colours),
+                colour_table=colours if isinstance(colours, str) else None,
+            )
         sets.append(one.take(own.limit))
     joined = join(sets)
     for note in joined.notes:
@@ -203,11 +217,10 @@ def _open_concepts(config: DissectionConfig, listener: DissectionListener) -> Co
 def _identity(run: Run) -> dict[str, Any]:
     """What the passes' sums belong to; all else is in the config."""
     return {
-        "layers": [*run.layers, *run.ablated],
+        "layers": list(run.layers),
         "concept images": digest_of_concepts(run.concepts),
         "classes": [[own.name, *own.logits, own.concept] for own in run.classes],
         "relevance images": digest_of_images(run.train),
-        "ablation images": digest_of_images(run.test),
     }
 
 

@@ -35,7 +35,7 @@ def dissect_units(
       concepts: annotated images, as `jaxinterp.data.concepts.read_concepts` gives them.
       layers: names or aliases from the layer table; None takes every convolution's units, after
         their ReLU.
-      settings: how, see there; `colours` and `top` mean nothing here.
+      settings: how, see there; `colours` and `cutoff` mean nothing here.
       size: height and width of the images, px; None takes the network's own.
       batch_size: images at once.
       listener: is told how far it is.

@@ -333,7 +333,15 @@ def _compare(place: Place, config: RunKeys) -> None:
             f"{place.name} holds a run of another method ({content.get('method')!r} there, "
             f"{config.method!r} here): give another `output`."
         )
-    differences = config_differences(to_dict(build(type(config), content)), to_dict(config))
+    try:
+        recorded = to_dict(build(type(config), content))
+    except UserError as error:
+        raise UserError(
+            f"config.toml in {place.name} does not fit this version of jaxinterp: {error} Give "
+            "another `output`."
+        ) from None
+    free = getattr(config, "FREE_KEYS", _FREE_KEYS)
+    differences = config_differences(recorded, to_dict(config), free=free)
     if differences:
         raise UserError(
             f"{place.name} holds a run with another config ({'; '.join(differences)}): "
@@ -341,13 +349,15 @@ def _compare(place: Place, config: RunKeys) -> None:
         )
 
 
-def config_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def config_differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], *, free: Sequence[str] = _FREE_KEYS
+) -> list[str]:
     """What decides results and differs between two configs, a phrase each ("there" is the old)."""
     old, new = _flatten(old), _flatten(new)
     return [
         f"{key} is {old.get(key, 'absent')!r} there and {new.get(key, 'absent')!r} here"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and key.split(".")[0] not in _FREE_KEYS
+        if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{one}.") for one in free)
     ]
 
 

@@ -177,7 +177,7 @@ def test_a_class_that_matches_no_concept_is_named_with_the_nearest():
 
 
 def test_a_name_that_is_no_class_is_named_with_the_nearest():
-    with pytest.raises(UserError, match="no class or concept of classes 'catt'; nearest: cat"):
+    with pytest.raises(UserError, match="word for several, 'catt'; nearest: cat"):
         class_concepts(concept_set("cat"), IMAGENET, wanted=["catt"])
 
 

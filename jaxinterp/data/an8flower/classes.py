@@ -14,6 +14,7 @@ __all__ = [
     "COLOURS",
     "COLOUR_NAMES",
     "LEAST_SIZE",
+    "MOST_SIZE",
     "PARTS",
     "VARIANTS",
     "check_size",
@@ -61,6 +62,9 @@ CLASS_NAMES: Mapping[str, tuple[str, ...]] = {
 LEAST_SIZE = 32
 """Least side of a picture in pixels: the thinnest stem is then one pixel wide."""
 
+MOST_SIZE = 4096
+"""Largest side: a picture is painted with several samples a pixel."""
+
 # Apart from any index's own stream of random numbers.
 _LABELS = 0x1ABE15
 
@@ -72,8 +76,10 @@ def check_variant(variant: str) -> None:
 
 
 def check_size(size: int) -> int:
-    """The side of a picture; `UserError` if it is no whole number of at least `LEAST_SIZE`."""
+    """The side of a picture; `UserError` unless it is a whole number that can be rendered."""
     size = check_whole(size, "size")
+    if size > MOST_SIZE:
+        raise UserError(f"The size of an an8Flower picture is at most {MOST_SIZE} px, got {size}.")
     if size < LEAST_SIZE:
         raise UserError(
             f"The size of an an8Flower picture must be at least {LEAST_SIZE} (px), got {size}: "

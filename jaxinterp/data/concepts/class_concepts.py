@@ -148,8 +148,15 @@ def _find(
         return ClassConcept(concept_set.concepts[concept].name, tuple(sorted(same)), concept)
     logit = _logit(name, class_names)
     if logit is None:
+        known = imagenet_concepts().values() if _is_imagenet(class_names) else ()
+        if _plain(name) in map(_plain, known):
+            near = nearest(name, [one.name for one in concept_set.concepts], kind="concept")
+            raise UserError(
+                f"Classes of the network are known as {name!r}, but {concept_set.location} has no "
+                f"such concept. {near}"
+            )
         choices = dict.fromkeys([*words.values(), *class_names])
-        raise UserError(nearest(name, choices, kind="class or concept of classes"))
+        raise UserError(nearest(name, choices, kind="class of the network, or word for several,"))
     if logit in words:
         return ClassConcept(class_names[logit], (logit,), concept_set.find(words[logit]))
     near = nearest(name, [one.name for one in concept_set.concepts], kind="concept")

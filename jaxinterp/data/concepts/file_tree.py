@@ -114,10 +114,23 @@ def open_tree(location: str | Path, *, follow_links: bool = True) -> FileTree:
         near = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(nearest(str(path), sorted(near), kind="folder or archive"))
     try:
+        if path.is_file() and _begins(path).startswith(_COMPRESSED):
+            raise UserError(
+                f"{path} is compressed: give the unpacked folder, or an uncompressed .tar of it."
+            )
         return _folder(path, follow_links) if path.is_dir() else _archive(path)
     except (OSError, tarfile.TarError) as error:
         place = getattr(error, "filename", None) or path
         raise UserError(f"{place} cannot be read: {reason(error)}.") from None
+
+
+_COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zX", b"\x28\xb5\x2f\xfd")
+"""How files of gzip, zip, bzip2, xz and Zstandard begin."""
+
+
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4)
 
 
 def _folder(path: Path, follow_links: bool) -> FileTree:

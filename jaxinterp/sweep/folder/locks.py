@@ -60,8 +60,8 @@ class ProcessLock:
         for other in live_processes(folder):
             if other.process == process:
                 raise UserError(
-                    f"{folder} is in use by {other}: wait until it ends, or give each process a "
-                    "number of its own."
+                    f"{folder} is in use by {other}: wait until it ends, or, where several "
+                    "processes share a run, give each a number of its own."
                 )
             if other.processes != processes:
                 raise UserError(
