@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 
@@ -54,7 +53,12 @@ class _Setup:
 
 
 class ConceptPasses:
-    """Both passes, with what they share: the compiled network and how images are read."""
+    """Both passes, with what they share: the compiled network and how images are read.
+
+    Attributes:
+      map_shapes: by layer, (h, w, units).
+      upsamplings: by layer, how the maps come to the grid of the masks.
+    """
 
     def __init__(
         self,
@@ -86,18 +90,13 @@ class ConceptPasses:
         shapes = jax.eval_shape(forward, prepared, example)
         self.map_shapes = {name: tuple(shapes[name].shape[1:]) for name in layers}
         self._forward = jax.jit(forward, compiler_options=compiler_options())
-
-    @functools.cached_property
-    def upsamplings(self) -> dict[str, Upsampling]:
-        """How the maps of each layer come to the grid of the masks."""
-        setup = self._setup
-        return {
+        self.upsamplings: dict[str, Upsampling] = {
             name: upsampling(
-                setup.settings.mode,
+                settings.mode,
                 shape[:2],
-                (setup.mask_size, setup.mask_size),
-                layer=setup.network.layers.find(name),
-                image=(setup.size, setup.size),
+                (mask_size, mask_size),
+                layer=network.layers.find(name),
+                image=(size, size),
             )
             for name, shape in self.map_shapes.items()
         }

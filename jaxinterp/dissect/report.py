@@ -124,7 +124,7 @@ def _facts(run: Run, found: Found, seconds: float) -> tuple[tuple[str, str], ...
     facts += [
         ("versions", f"jaxinterp {__version__}, jax {jax.__version__}"),
         ("device", f"{device.platform}: {device.device_kind}"),
-        ("time", duration(seconds)),
+        ("time of the last call", duration(seconds)),
         ("written", time.strftime("%Y-%m-%d %H:%M")),
     ]
     return tuple(facts)
