@@ -157,7 +157,8 @@ def _notes(run: Run, found: Found) -> tuple[str, ...]:
         notes.append(
             f"Relevance is Eq. 3 of Islam and Tushar: integrated gradients ({own.steps} points, "
             f"baseline {own.baseline!r}, path through the {own.path} space) of the class's "
-            f"probability, {own.part} values, summed over {where}."
+            f"probability, {own.part} values, summed over {where}. Where something skips around a "
+            "layer, its error of completeness is mostly what the skip carries."
         )
         if sums.empty.any():
             notes.append(f"{int(sums.empty.sum())} images with an empty mask were left out.")

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -28,8 +29,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from jaxinterp.config import to_toml
+from jaxinterp.config import to_dict, to_toml
 from jaxinterp.data.an8flower.splits import PREFIX as FLOWERS
+from jaxinterp.data.open_image import reason
 from jaxinterp.errors import UserError
 from jaxinterp.evaluate.accuracy import Share
 from jaxinterp.models.describe import describe_classifier
@@ -66,6 +68,8 @@ def train(config: TrainConfig, *, report: Callable[[str], None] = print) -> Path
     architecture = find_architecture(config.model)
     if architecture.preprocess.channels != 3:
         raise UserError(f"{config.model} takes grey images: it cannot be trained on RGB images.")
+    output = Path(config.output).absolute()
+    _check_folder(output, config)  # before anything is rendered or read
     size, seed = architecture.preprocess.size, config.seed
     data = training_images(config.data, "train", size=size, count=config.train_images, seed=seed)
     tests = training_images(config.data, "test", size=size, count=config.test_images, seed=seed)
@@ -74,7 +78,6 @@ def train(config: TrainConfig, *, report: Callable[[str], None] = print) -> Path
     steps_an_epoch = len(data.labels) // config.batch_size
     if not steps_an_epoch:
         raise UserError(f"{len(data.labels)} images do not fill a batch of {config.batch_size}.")
-    output = Path(config.output).absolute()
     _claim(output, config)
     epochs = [phase for phase in config.phases for _ in range(phase.epochs)]
     optimizer = make_optimizer(
@@ -189,22 +192,36 @@ def _judge(weights: Path, model: str, tests: TrainingImages) -> Share:
     return Share(correct, len(tests.labels))
 
 
-def _claim(output: Path, config: TrainConfig) -> None:
-    """Marks the folder as this config's, or refuses another config's run."""
+def _check_folder(output: Path, config: TrainConfig) -> None:
+    """Refuses a folder that holds another config's run.
+
+    Raises:
+      UserError: it does, or it cannot be read; the keys that differ are named.
+    """
     recorded = output / "config.toml"
-    text = to_toml(config)
     try:
-        other = recorded.exists() and recorded.read_text(encoding="utf-8") != text
-        output.mkdir(parents=True, exist_ok=True)
-        if not other:
-            recorded.write_text(text, encoding="utf-8")
+        if not recorded.exists() or recorded.read_text(encoding="utf-8") == to_toml(config):
+            return
+        old, new = tomllib.loads(recorded.read_text(encoding="utf-8")), to_dict(config)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{recorded} is damaged: {error}.") from None
     except (OSError, UnicodeError) as error:
-        raise UserError(f"The output folder {output} cannot be used: {error}.") from None
-    if other:
-        raise UserError(
-            f"{output} holds a training run with another config; "
-            "give another output, or the same config to resume it."
-        )
+        raise UserError(f"The output folder {output} cannot be used: {reason(error)}.") from None
+    keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    raise UserError(
+        f"{output} holds a training run with another config (other {', '.join(keys)}); "
+        "give another output, or the same config to resume it."
+    )
+
+
+def _claim(output: Path, config: TrainConfig) -> None:
+    """Marks the folder as this config's."""
+    _check_folder(output, config)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"The output folder {output} cannot be used: {reason(error)}.") from None
 
 
 def _restore(checkpoints: ocp.CheckpointManager, state: TrainState) -> tuple[TrainState, int]:
