@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from jaxinterp.errors import UserError, nearest
+from jaxinterp.methods.upsampling import bilinear_matrix
 from jaxinterp.models.layer_table import Layer, PerAxis
 
 __all__ = ["Mode", "Upsampling", "check_mode", "upsampling"]
@@ -73,7 +74,7 @@ def upsampling(
     """
     check_mode(mode)
     if mode != "v1":
-        make = _between_centres if mode == "paper" else _averaging
+        make = bilinear_matrix if mode == "paper" else _averaging
         return _both(lambda axis: make(map_shape[axis], grid[axis]))
     if layer is None or image is None:
         raise UserError('The mode "v1" needs the row of the layer table and the size of the image.')
@@ -118,15 +119,11 @@ def _interpolation(places: np.ndarray, size: int) -> np.ndarray:
     return matrix
 
 
-def _between_centres(size: int, grid: int) -> np.ndarray:
-    return _interpolation((np.arange(grid) + 0.5) * size / grid - 0.5, size)
-
-
 def _averaging(size: int, grid: int) -> np.ndarray:
-    """As `_between_centres`; a larger map is weighed by a triangle as wide as two mask pixels."""
+    """As `bilinear_matrix`; a larger map is weighed by a triangle as wide as two mask pixels."""
     scale = size / grid
     if scale <= 1:
-        return _between_centres(size, grid)
+        return bilinear_matrix(size, grid)
     centres = (np.arange(grid) + 0.5) * scale
     distance = np.arange(size) + 0.5 - centres[:, None]
     weights = np.maximum(1 - np.abs(distance) / scale, 0)
