@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 import numpy as np
 
 from jaxinterp.dissect.class_images import ClassImages, class_batches
-from jaxinterp.dissect.digests import digest_of_arrays, digest_of_images
+from jaxinterp.dissect.digests import digest_of_arrays
 from jaxinterp.dissect.listener import DissectionListener
 from jaxinterp.dissect.passes import PassFile
 from jaxinterp.methods.ablation import Ablator
@@ -27,16 +27,18 @@ def run_ablations(
     size: int,
     batch_size: int,
     fill: Mapping[str, np.ndarray] | None,
+    tested: str,
     file: PassFile,
     listener: DissectionListener,
 ) -> AblationCounts:
     """All variants of a plan on all images, or on those that are left.
 
-    The network's first logits are those of the run's classes (`merge_classes`).
+    The network's first logits are those of the run's classes (`merge_classes`); `tested` is a
+    digest of the images.
     """
     counts = AblationCounts(len(plan.variants))
     fills = {f"fill/{name}": value for name, value in (fill or {}).items()}
-    saved = file.load(f"{digest_of_arrays(plan.keep | fills)} {digest_of_images(images)}")
+    saved = file.load(f"{digest_of_arrays(plan.keep | fills)} {tested}")
     start = 0
     if saved is not None:
         start = saved.position
@@ -68,6 +70,7 @@ def find_unit_effects(
     size: int,
     batch_size: int,
     fill: Mapping[str, np.ndarray] | None,
+    tested: str,
     file: PassFile,
     listener: DissectionListener,
 ) -> dict[str, UnitEffects]:
@@ -76,9 +79,10 @@ def find_unit_effects(
     Args:
       network: whose first logits are those of the run's classes (`merge_classes`).
       classes: how many they are.
+      tested: a digest of the images.
     """
     done: dict[str, np.ndarray] = {}
-    saved = file.load(f"{digest_of_arrays(fill or {})} {digest_of_images(images)}")
+    saved = file.load(f"{digest_of_arrays(fill or {})} {tested}")
     if saved is not None:
         done = dict(saved.arrays)
     shape = (size, size, network.preprocess.channels)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from jaxinterp.data.decode_ahead import decode_ahead
 from jaxinterp.data.open_image import UnreadableImage
 
 __all__ = ["ClassBatch", "ClassImages", "class_batches"]
-
-_MOST_THREADS = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,17 +93,12 @@ def class_batches(
     batch_size: int,
     start: int = 0,
 ) -> Generator[ClassBatch]:
-    """The images from position `start`, decoded ahead by threads; every batch has one shape.
+    """The images from position `start`, read ahead (`decode_ahead`); every batch has one shape.
 
-    Batches are no larger than the number of images.
-    An unreadable image leaves no gap; the last batch is filled up with zeros.
+    A batch is no larger than the number of images. An unreadable image leaves no gap; the last
+    batch is filled up with zeros.
     """
     batch_size = max(1, min(batch_size, len(images)))
-    threads = min(os.cpu_count() or 1, _MOST_THREADS)
-    waiting: collections.deque[tuple[int, Future[tuple[np.ndarray, np.ndarray | None]]]]
-    waiting = collections.deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    ahead = iter(range(start, len(images)))
     ready: list[tuple[int, np.ndarray, np.ndarray | None]] = []
     failed: list[tuple[str, str]] = []
 
@@ -120,16 +113,9 @@ def class_batches(
         classes = np.concatenate([images.classes[positions].astype(np.int32), padding])
         return ClassBatch(pixels, classes, masks, positions, stop, tuple(failed))
 
-    try:
-        while True:
-            while len(waiting) < 2 * batch_size + threads:
-                position = next(ahead, None)
-                if position is None:
-                    break
-                waiting.append((position, pool.submit(images.read, position)))
-            if not waiting:
-                break
-            position, future = waiting.popleft()
+    left = range(start, len(images))
+    with contextlib.closing(decode_ahead(images.read, left, batch_size=batch_size)) as stream:
+        for position, future in stream:
             try:
                 ready.append((position, *future.result()))
             except UnreadableImage as error:
@@ -139,5 +125,3 @@ def class_batches(
                 ready, failed = [], []
         if ready or failed:
             yield batch(len(images))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

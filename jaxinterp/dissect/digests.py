@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from jaxinterp.data.concepts.concept_set import ConceptSet
-from jaxinterp.data.concepts.positions import spread_evenly
 from jaxinterp.data.open_image import UnreadableImage
+from jaxinterp.data.positions import spread_evenly
 from jaxinterp.dissect.class_images import ClassImages
 
 __all__ = ["digest_of_arrays", "digest_of_concepts", "digest_of_images"]

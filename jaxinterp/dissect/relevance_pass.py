@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxinterp.dissect.class_images import ClassBatch, ClassImages, class_batches
@@ -15,10 +14,10 @@ from jaxinterp.dissect.config import RelevanceConfig
 from jaxinterp.dissect.listener import DissectionListener
 from jaxinterp.dissect.passes import PassFile
 from jaxinterp.methods.class_relevance import class_relevance
+from jaxinterp.methods.layer_maps import all_layer_maps
 from jaxinterp.methods.relevance_baselines import baseline_inputs
 from jaxinterp.methods.relevance_sums import RelevanceSums
 from jaxinterp.models.network import Network
-from jaxinterp.transform import capture
 
 __all__ = ["RelevancePass", "find_relevance"]
 
@@ -168,10 +167,5 @@ class _Worker:
 
     def _sum_means(self, params: Any, inputs: jax.Array, real: jax.Array) -> dict[str, jax.Array]:
         """Of each unit: the sum over images of its mean over positions."""
-        values = capture(self._network.apply, self._names)(params, inputs)
-        sums = {}
-        for row in self._rows:
-            last = jnp.moveaxis(values[row.name], row.channel_axis, -1)
-            means = last.reshape(len(last), -1, last.shape[-1]).mean(1)
-            sums[row.name] = (real[:, None] * means).sum(0)
-        return sums
+        values = all_layer_maps(self._network, self._names)(params, inputs)
+        return {name: (real[:, None] * one.mean((1, 2))).sum(0) for name, one in values.items()}

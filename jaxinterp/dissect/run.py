@@ -284,6 +284,7 @@ def _passes(run: Run, files: dict[str, PassFile], listener: DissectionListener) 
         targets=np.flatnonzero(images).tolist(),
     )
     same = {"size": run.size, "batch_size": config.batch_size, "listener": listener}
+    same["tested"] = digest_of_images(run.test)
     fill = {name: relevance.means[name] for name in names} if relevance.means else None
     found["plan"] = plan
     found["counts"] = run_ablations(

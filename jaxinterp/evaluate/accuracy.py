@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["ClassAccuracy", "Share", "class_accuracies", "share_below"]
+from jaxinterp.metrics.intervals import wilson_interval
 
-# The 97.5 % quantile of the standard normal distribution: 95 % lie within plus and minus it.
-_Z = 1.959963984540054
+__all__ = ["ClassAccuracy", "Share", "class_accuracies", "share_below"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,21 +31,9 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of Wilson (1927): the shares that the count would not surprise.
-
-        The p that solve |value - p| = z sqrt(p (1 - p) / n). It stays within [0, 1] and has a
-        width for 0 and for n successes too.
-        """
-        n, p, z2 = self.images, self.value, _Z**2
-        if not n:
-            return 0.0, 1.0
-        centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-        half = _Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n**2))
-        # Exactly 0 and 1 at the ends, where rounding would leave 1e-17.
-        return (
-            0.0 if self.successes == 0 else centre - half,
-            1.0 if self.successes == n else centre + half,
-        )
+        """The 95 % interval of Wilson (`metrics.intervals`); [0, 1] where there are no images."""
+        low, high = wilson_interval(self.successes, self.images)
+        return float(low), float(high)
 
 
 @dataclasses.dataclass(frozen=True)

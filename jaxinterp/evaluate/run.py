@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from jaxinterp.data.labelled import LabelledImages
+from jaxinterp.data.positions import spread_evenly
 from jaxinterp.errors import UserError
 from jaxinterp.evaluate.accuracy import ClassAccuracy, Share, class_accuracies, share_below
 from jaxinterp.evaluate.labels import LabelMap, map_labels
@@ -97,8 +98,8 @@ def evaluate(
     geometry = Geometry(preprocess.resize, preprocess.size, preprocess.channels)
     logits = _count_logits(network, geometry)
     label_map = map_labels(source, logits=logits, class_names=network.class_names)
-    count = min(limit or source.count, source.count)
-    positions = [i * source.count // count for i in range(count)]
+    positions = spread_evenly(source.count, limit or source.count)
+    count = len(positions)
     ranks_of = jax.jit(lambda params, pixels, truth: _ranks(network, params, pixels, truth))
 
     started = time.perf_counter()

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import collections
+import contextlib
 import dataclasses
-import os
+import functools
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from jaxinterp.data.decode_ahead import decode_ahead
 from jaxinterp.data.labelled import LabelledImages
 from jaxinterp.data.labelled_pixels import labelled_pixels
 from jaxinterp.data.open_image import UnreadableImage
 
 __all__ = ["Batch", "Geometry", "Unreadable", "batches"]
-
-# More threads than this only wait for each other in Python.
-_MOST_THREADS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,27 +56,17 @@ def batches(
 ) -> Generator[Batch]:
     """The images at `positions`, in their order; every batch has the same shape.
 
-    A pool of threads reads and decodes at most two batches ahead: Pillow works outside Python's
-    lock. An unreadable image leaves no gap; the last batch is filled up with zeros, so that nothing
-    is compiled for its size, and may hold no image at all if the last ones were unreadable.
+    They are read ahead (`decode_ahead`). An unreadable image leaves no gap; the last batch is
+    filled up with zeros, so that nothing is compiled for its size, and may hold no image at all if
+    the last ones were unreadable.
     """
     shape = (geometry.size, geometry.size, geometry.channels)
-    threads = min(os.cpu_count() or 1, _MOST_THREADS)
-    waiting: collections.deque[Future[tuple[np.ndarray, int] | Unreadable]] = collections.deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    try:
-        ahead = iter(positions)
-        pixels, labels = np.zeros((batch_size, *shape), np.uint8), np.zeros(batch_size, np.int32)
-        filled, unreadable = 0, []
-        while True:
-            while len(waiting) < 2 * batch_size + threads:
-                position = next(ahead, None)
-                if position is None:
-                    break
-                waiting.append(pool.submit(_decode, source, position, geometry))
-            if not waiting:
-                break
-            result = waiting.popleft().result()
+    read = functools.partial(_decode, source, geometry=geometry)
+    pixels, labels = np.zeros((batch_size, *shape), np.uint8), np.zeros(batch_size, np.int32)
+    filled, unreadable = 0, []
+    with contextlib.closing(decode_ahead(read, positions, batch_size=batch_size)) as stream:
+        for _, future in stream:
+            result = future.result()
             if isinstance(result, Unreadable):
                 unreadable.append(result)
                 continue
@@ -92,8 +79,6 @@ def batches(
                 filled, unreadable = 0, []
         if filled or unreadable:
             yield Batch(pixels, labels, filled, tuple(unreadable))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _decode(

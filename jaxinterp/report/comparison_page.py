@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from jaxinterp.errors import UserError
+from jaxinterp.report.page_frame import asset, page_environment
 from jaxinterp.report.replace_file import replace_file
 from jaxinterp.report.views import ReportHead, Table
 
@@ -74,20 +73,13 @@ def write_comparison_page(
       UserError: the folder cannot be written.
     """
     drawings = list(drawings)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jaxinterp.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    style = resources.files("jaxinterp.report") / "templates" / "page.css"
+    environment = page_environment()
     text = environment.get_template("comparison.html.j2").render(
         head=head,
         tables=tables,
         notes=notes,
         drawings=drawings,
-        style=Markup(style.read_text(encoding="utf-8")),
+        style=Markup(asset("page.css")),
     )
     page = Path(folder) / "index.html"
     try:

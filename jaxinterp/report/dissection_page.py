@@ -5,15 +5,11 @@ The page is self-contained, as that of any run. Its figures are written beside i
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from jaxinterp.errors import UserError
@@ -27,6 +23,7 @@ from jaxinterp.report.dissection_scatter import effect_figure, relevance_scatter
 from jaxinterp.report.dissection_style import png
 from jaxinterp.report.dissection_tables import summary_tables, unit_rows, whole_range
 from jaxinterp.report.dissection_units import unit_figure
+from jaxinterp.report.page_frame import asset, page_environment, script_hash
 from jaxinterp.report.pixels import number
 from jaxinterp.report.replace_file import replace_file
 
@@ -166,16 +163,10 @@ def _ablation_drawings(report: DissectionReport) -> Iterator[Drawing]:
 
 
 def _html(report: DissectionReport, drawings: list[Drawing]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jaxinterp.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = page_environment()
     environment.filters["number"] = number
     environment.filters["numeric_columns"] = _numeric_columns
-    script = _asset("dissection.js")
+    script = asset("dissection.js")
     rows = unit_rows(report)
     content: dict[str, Any] = {
         "report": report,
@@ -186,16 +177,11 @@ def _html(report: DissectionReport, drawings: list[Drawing]) -> str:
         "with_concepts": bool(report.concepts),
         "with_relevance": report.relevance is not None,
         "with_effects": report.effects is not None,
-        "style": Markup(_asset("page.css")),
+        "style": Markup(asset("page.css")),
         "script": Markup(script),
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "script_hash": script_hash(script),
     }
     return environment.get_template("dissection.html.j2").render(content)
-
-
-def _asset(name: str) -> str:
-    """Our own style or script, which goes into the page as it is."""
-    return (resources.files("jaxinterp.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _numeric_columns(rows: Sequence[Sequence[str]]) -> list[bool]:

@@ -6,22 +6,20 @@ security policy forbids everything else, so it can be mailed, archived and opene
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from jaxinterp.errors import UserError
 from jaxinterp.report.chart import trace_chart
 from jaxinterp.report.figure import kernel_figure
+from jaxinterp.report.page_frame import asset, page_environment, script_hash
 from jaxinterp.report.pixels import display_notes, image_uri, map_top, map_uri, number, peak
 from jaxinterp.report.replace_file import replace_file
 from jaxinterp.report.views import JobView, MapView, ReportHead, Table
@@ -211,18 +209,11 @@ class _Page:
         return self.originals[digest]
 
     def render(self, head: ReportHead, tables: Sequence[Table], drawn: int) -> str:
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("jaxinterp.report"),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            undefined=jinja2.StrictUndefined,
-        )
+        environment = page_environment()
         environment.filters["number"] = number
         environment.filters["numeric_columns"] = _numeric_columns
         environment.filters["score"] = lambda value: "-" if value is None else f"{value:.6g}"
-        script = _asset("page.js")
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        script = asset("page.js")
         layers = [(name, sorted(kernels.items())) for name, kernels in self.layers.items()]
         content: dict[str, Any] = {
             "head": head,
@@ -237,16 +228,11 @@ class _Page:
             "is_choice": self.is_choice,
             "shown": min(self.total, MOST_JOBS),
             "drawn": drawn,
-            "style": Markup(_asset("page.css")),
+            "style": Markup(asset("page.css")),
             "script": Markup(script),
-            "script_hash": digest,
+            "script_hash": script_hash(script),
         }
         return environment.get_template("index.html.j2").render(content)
-
-
-def _asset(name: str) -> str:
-    """Our own style or script, which goes into the page as it is."""
-    return (resources.files("jaxinterp.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _trace(view: JobView) -> Markup:

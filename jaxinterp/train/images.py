@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,7 @@ from jaxinterp.data.an8flower.splits import PREFIX as FLOWERS, SPLIT_COUNTS, SPL
 from jaxinterp.data.cifar10 import CLASS_NAMES as CIFAR10_CLASS_NAMES, load_cifar10
 from jaxinterp.data.class_folders import has_class_folders, read_class_folders
 from jaxinterp.data.labelled import LabelledImages
+from jaxinterp.data.positions import spread_evenly
 from jaxinterp.data.source import read_labelled_images
 from jaxinterp.data.tfds_source import PREFIX as TFDS_PREFIX
 from jaxinterp.errors import UserError, nearest
@@ -79,7 +79,7 @@ def training_images(
         cifar10 = load_cifar10(path, split)
     except UserError as error:
         raise UserError(f"{error} {_OTHERS}" if not path.is_file() else str(error)) from None
-    places = _spread(len(cifar10.labels), count)
+    places = spread_evenly(len(cifar10.labels), count or len(cifar10.labels))
     return TrainingImages(cifar10.images[places], cifar10.labels[places], CIFAR10_CLASS_NAMES)
 
 
@@ -104,7 +104,7 @@ def _check_same_classes(train: LabelledImages, test: LabelledImages) -> None:
 
 def _decoded(source: LabelledImages, size: int, count: int) -> TrainingImages:
     geometry = Geometry(resize=size, size=size)
-    places = _spread(source.count, count)
+    places = spread_evenly(source.count, count or source.count)
     images = np.empty((len(places), size, size, 3), np.uint8)
     labels = np.empty(len(places), np.int32)
     filled = 0
@@ -119,9 +119,3 @@ def _decoded(source: LabelledImages, size: int, count: int) -> TrainingImages:
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
         raise UserError(f"Images of {source.location} have labels that are none of its classes.")
     return TrainingImages(images, labels, names)
-
-
-def _spread(there: int, wanted: int) -> Sequence[int]:
-    """Places of so many of the images, evenly spread; of all if `wanted` is 0 or too many."""
-    count = min(wanted or there, there)
-    return [place * there // count for place in range(count)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import collections
+import contextlib
 import dataclasses
-import os
+import functools
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 
 from jaxinterp.data.concepts.colours import name_colours
 from jaxinterp.data.concepts.concept_set import ConceptSample, ConceptSet
+from jaxinterp.data.decode_ahead import decode_ahead
 from jaxinterp.data.evaluation_crop import evaluation_crop
 from jaxinterp.data.images import SkippedFile
 from jaxinterp.data.open_image import UnreadableImage
@@ -23,8 +23,6 @@ __all__ = ["ConceptBatch", "Fit", "concept_batches", "decode_concept_image"]
 
 Fit = Literal["crop", "squash"]
 
-# More threads than this only wait for each other in Python.
-_MOST_THREADS = 16
 _PRESENT_STEP = 16
 
 
@@ -135,23 +133,13 @@ def concept_batches(
 def _stream(
     concept_set: ConceptSet, positions: Sequence[int], geometry: _Geometry, batch_size: int
 ) -> Generator[ConceptBatch]:
-    threads = min(os.cpu_count() or 1, _MOST_THREADS)
-    waiting: collections.deque[Future[_Decoded | SkippedFile]] = collections.deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     decoded: list[_Decoded] = []
     unreadable: list[SkippedFile] = []
     least = (1, _PRESENT_STEP)
-    ahead = iter(positions)
-    try:
-        while True:
-            while len(waiting) < 2 * batch_size + threads:
-                position = next(ahead, None)
-                if position is None:
-                    break
-                waiting.append(pool.submit(_decode, concept_set, position, geometry))
-            if not waiting:
-                break
-            result = waiting.popleft().result()
+    read = functools.partial(_decode, concept_set, geometry=geometry)
+    with contextlib.closing(decode_ahead(read, positions, batch_size=batch_size)) as stream:
+        for _, future in stream:
+            result = future.result()
             if isinstance(result, SkippedFile):
                 unreadable.append(result)
                 continue
@@ -163,8 +151,6 @@ def _stream(
                 decoded, unreadable = [], []
         if decoded or unreadable:
             yield _collate(decoded, unreadable, concept_set, geometry, batch_size, least)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _collate(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from jaxinterp.data.concepts.positions import spread_evenly
+from jaxinterp.data.positions import spread_evenly
 from jaxinterp.errors import UserError, nearest
 
 __all__ = ["LEFT_OUT", "Concept", "ConceptSample", "ConceptSet"]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from jaxinterp.data.an8flower import CLASS_NAMES, COLOUR_NAMES, PARTS, VARIANTS, render
+from jaxinterp.data.an8flower.splits import PREFIX
 from jaxinterp.data.concepts.concept_set import Concept, ConceptSample, ConceptSet
 from jaxinterp.errors import UserError
 
-__all__ = ["FLOWER_PREFIX", "read_flowers"]
+__all__ = ["read_flowers"]
 
-FLOWER_PREFIX = "an8flower:"
-
-_FORM = f"{FLOWER_PREFIX}VARIANT[:COUNT[:SIZE[:SEED]]]"
+_FORM = f"{PREFIX}VARIANT[:COUNT[:SIZE[:SEED]]]"
 _DEFAULTS = (600, 64, 0)
 
 
@@ -30,9 +29,9 @@ def read_flowers(location: str) -> ConceptSet:
     Raises:
       UserError: another form, an unknown variant, numbers that the renderer refuses.
     """
-    variant, *texts = location.removeprefix(FLOWER_PREFIX).split(":")
+    variant, *texts = location.removeprefix(PREFIX).split(":")
     numbers = [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) < 10]
-    if not location.startswith(FLOWER_PREFIX) or len(numbers) < len(texts) or len(texts) > 3:
+    if not location.startswith(PREFIX) or len(numbers) < len(texts) or len(texts) > 3:
         raise UserError(
             f"{location!r} does not name rendered flowers: the form is {_FORM}, with a variant out "
             f"of {', '.join(VARIANTS)} and whole numbers."

@@ -7,11 +7,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxinterp.data.an8flower.splits import PREFIX as FLOWERS
 from jaxinterp.data.concepts.broden import holds_broden, read_broden
 from jaxinterp.data.concepts.colours import read_colour_table, with_colours
 from jaxinterp.data.concepts.concept_set import LEFT_OUT, ConceptSet
 from jaxinterp.data.concepts.file_tree import open_tree
-from jaxinterp.data.concepts.flowers import FLOWER_PREFIX, read_flowers
+from jaxinterp.data.concepts.flowers import read_flowers
 from jaxinterp.data.concepts.segmentation import holds_segmentation, read_segmentation
 from jaxinterp.data.concepts.textures import holds_textures, read_textures
 from jaxinterp.data.open_image import reason
@@ -22,7 +23,7 @@ __all__ = ["read_all_concepts", "read_concepts"]
 _KINDS = (
     "the Broden layout (index.csv, category.csv, label.csv, c_NAME.csv, images/), a segmentation "
     "folder (images/, masks/ and labels.csv or objectInfo150.csv), a folder of images for each "
-    f"texture, or {FLOWER_PREFIX}VARIANT"
+    f"texture, or {FLOWERS}VARIANT"
 )
 
 
@@ -71,7 +72,7 @@ def read_all_concepts(location: str) -> ConceptSet:
     Raises:
       UserError: nothing there, nothing that is known, or something broken.
     """
-    if location.startswith(FLOWER_PREFIX):
+    if location.startswith(FLOWERS):
         return read_flowers(location)
     path = Path(os.path.expanduser(location))
     # Before anything is walked through: the tables of Broden must not lead out of its folder, not
