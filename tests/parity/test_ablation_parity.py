@@ -7,19 +7,17 @@ import jax
 import numpy as np
 import pytest
 
-import jaxinterp
 from jaxinterp.methods.ablation import Ablator, ablate
 from jaxinterp.methods.ablation_layers import ablatable_layers
 from jaxinterp.methods.ablation_plan import plan_ablations
 from jaxinterp.models.alexnet import AlexNet
-from jaxinterp.models.registry import ARCHITECTURES, find_architecture
 from jaxinterp.models.resnet import RESNETS, ResNet
 from jaxinterp.models.vgg import VGG, VGG_BLOCKS
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: run `make parity`")
 
-from torch_comparison import channels_first, randomise, save_state  # noqa: E402
-from torch_networks import torch_network  # noqa: E402
+from thin_pairs import thin_pair  # noqa: E402
+from torch_comparison import channels_first  # noqa: E402
 
 pytestmark = pytest.mark.parity
 
@@ -38,13 +36,8 @@ NETWORKS = {
 def case(request, tmp_path_factory):
     """PyTorch's network, ours with the same weights, images, and a plan for random relevance."""
     construct, side = NETWORKS[request.param]
-    theirs = randomise(torch_network(request.param, classes=CLASSES, thin=8))
-    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    save_state(theirs, path)
-    with pytest.MonkeyPatch.context() as patch:
-        thin = dataclasses.replace(find_architecture(request.param), construct=construct)
-        patch.setitem(ARCHITECTURES, request.param, thin)
-        ours = jaxinterp.load(request.param, weights=path, classes=CLASSES)
+    folder = tmp_path_factory.mktemp("weights")
+    theirs, ours = thin_pair(request.param, construct, CLASSES, folder)
     random = np.random.default_rng(1)
     images = random.normal(size=(3, side, side, 3)).astype(np.float32)
     relevance = {

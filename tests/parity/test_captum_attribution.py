@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 
-import jaxinterp
 from jaxinterp.attribution import (
     conductance,
     deconvnet,
@@ -20,8 +19,6 @@ from jaxinterp.attribution import (
 )
 from jaxinterp.attribution.quadrature import quadrature
 from jaxinterp.models.alexnet import AlexNet
-from jaxinterp.models.folding import fold_batch_norm
-from jaxinterp.models.registry import ARCHITECTURES, find_architecture
 from jaxinterp.models.resnet import RESNETS, ResNet
 from jaxinterp.models.vgg import VGG, VGG_BLOCKS
 
@@ -29,9 +26,8 @@ torch = pytest.importorskip("torch", reason="needs PyTorch: run `make parity`")
 attr = pytest.importorskip("captum.attr", reason="needs Captum: run `make parity`")
 approximation_methods = pytest.importorskip("captum.attr._utils.approximation_methods")
 
-from torch_comparison import channels_first, channels_last, randomise, save_state  # noqa: E402
-from torch_networks import torch_network  # noqa: E402
-from torch_networks.resnet import BasicBlock  # noqa: E402
+from thin_pairs import folded_pair  # noqa: E402
+from torch_comparison import channels_first, channels_last  # noqa: E402
 
 pytestmark = pytest.mark.parity
 
@@ -69,38 +65,13 @@ NETWORKS = {
 }
 
 
-class Block(BasicBlock):
-    """A residual block whose last ReLU is a module, too, so that Captum's hooks see it."""
-
-    def forward(self, x):
-        shortcut = x if self.downsample is None else self.downsample(x)
-        inner = self.relu1(self.bn1(self.conv1(x)))
-        return self.relu2(self.bn2(self.conv2(inner)) + shortcut)
-
-
 @pytest.fixture(scope="module", params=NETWORKS)
 def case(request, tmp_path_factory):
     """PyTorch's network, its layers, ours and its parameters, two images; all in float64."""
     construct, side, layers = NETWORKS[request.param]
-    theirs = randomise(torch_network(request.param, classes=CLASSES, thin=8))
-    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    save_state(theirs, path)
-    with pytest.MonkeyPatch.context() as patch:
-        thin = dataclasses.replace(find_architecture(request.param), construct=construct)
-        patch.setitem(ARCHITECTURES, request.param, thin)
-        ours = jaxinterp.load(request.param, weights=path, classes=CLASSES)
-    double = {name: np.asarray(value, np.float64) for name, value in ours.params.items()}
-    with jax.enable_x64(True):
-        ours = fold_batch_norm(dataclasses.replace(ours, params=double))
-    paths = {layer.name: (layer.name, layer.alias) for layer in ours.layers}
-    modules = dict(theirs.named_modules())
-    found = {
-        name: next(modules[path] for path in paths[name] if path in modules) for name in layers
-    }
+    folder = tmp_path_factory.mktemp("weights")
+    theirs, found, ours = folded_pair(request.param, construct, CLASSES, layers, folder)
     images = np.random.default_rng(1).normal(size=(2, side, side, 3))
-    for module in modules.values():
-        if isinstance(module, BasicBlock):
-            module.__class__, module.relu2 = Block, torch.nn.ReLU()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield theirs.double(), found, ours, images

@@ -7,20 +7,16 @@ import jax
 import numpy as np
 import pytest
 
-import jaxinterp
 from jaxinterp.methods.class_relevance import class_relevance
 from jaxinterp.methods.upsampling import bilinear_matrix
-from jaxinterp.models.folding import fold_batch_norm
-from jaxinterp.models.registry import ARCHITECTURES, find_architecture
 from jaxinterp.models.resnet import RESNETS, ResNet
 from jaxinterp.models.vgg import VGG, VGG_BLOCKS
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: run `make parity`")
 attr = pytest.importorskip("captum.attr", reason="needs Captum: run `make parity`")
 
-from torch_comparison import channels_first, randomise, save_state  # noqa: E402
-from torch_networks import torch_network  # noqa: E402
-from torch_networks.resnet import BasicBlock  # noqa: E402
+from thin_pairs import folded_pair  # noqa: E402
+from torch_comparison import channels_first  # noqa: E402
 
 pytestmark = pytest.mark.parity
 
@@ -39,37 +35,12 @@ NETWORKS = {
 }
 
 
-class Block(BasicBlock):
-    """A residual block whose last ReLU is a module, so that Captum's hooks see it."""
-
-    def forward(self, x):
-        shortcut = x if self.downsample is None else self.downsample(x)
-        inner = self.relu1(self.bn1(self.conv1(x)))
-        return self.relu2(self.bn2(self.conv2(inner)) + shortcut)
-
-
 @pytest.fixture(scope="module", params=NETWORKS)
 def case(request, tmp_path_factory):
     """PyTorch's network with a softmax, its layers, ours, two images, masks; all in float64."""
     construct, side, layers = NETWORKS[request.param]
-    theirs = randomise(torch_network(request.param, classes=CLASSES, thin=8))
-    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    save_state(theirs, path)
-    with pytest.MonkeyPatch.context() as patch:
-        thin = dataclasses.replace(find_architecture(request.param), construct=construct)
-        patch.setitem(ARCHITECTURES, request.param, thin)
-        ours = jaxinterp.load(request.param, weights=path, classes=CLASSES)
-    double = {name: np.asarray(value, np.float64) for name, value in ours.params.items()}
-    with jax.enable_x64(True):
-        ours = fold_batch_norm(dataclasses.replace(ours, params=double))
-    paths = {layer.name: (layer.name, layer.alias) for layer in ours.layers}
-    modules = dict(theirs.named_modules())
-    found = {
-        name: next(modules[path] for path in paths[name] if path in modules) for name in layers
-    }
-    for module in modules.values():
-        if isinstance(module, BasicBlock):
-            module.__class__, module.relu2 = Block, torch.nn.ReLU()
+    folder = tmp_path_factory.mktemp("weights")
+    theirs, found, ours = folded_pair(request.param, construct, CLASSES, layers, folder)
     random = np.random.default_rng(1)
     images = random.normal(size=(2, side, side, 3))
     masks = random.uniform(size=(2, MASK_SIDE, MASK_SIDE)) < 0.3

@@ -7,19 +7,17 @@ import jax
 import numpy as np
 import pytest
 
-import jaxinterp
 from jaxinterp.attribution import logit
 from jaxinterp.attribution.lrp import epsilon_everywhere, lrp, rules
 from jaxinterp.models.alexnet import AlexNet
-from jaxinterp.models.registry import ARCHITECTURES, find_architecture
 from jaxinterp.models.vgg import VGG, VGG_BLOCKS
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: run `make parity`")
 attr = pytest.importorskip("captum.attr", reason="needs Captum: run `make parity`")
 captum_rules = pytest.importorskip("captum.attr._utils.lrp_rules")
 
-from torch_comparison import channels_first, channels_last, randomise, save_state  # noqa: E402
-from torch_networks import torch_network  # noqa: E402
+from thin_pairs import thin_pair  # noqa: E402
+from torch_comparison import channels_first, channels_last  # noqa: E402
 
 pytestmark = pytest.mark.parity
 
@@ -48,15 +46,13 @@ def convolutions(network):
 def case(request, tmp_path_factory):
     """PyTorch's network in float64; ours and its parameters; two images."""
     construct, side = NETWORKS[request.param]
-    theirs = randomise(torch_network(request.param, classes=CLASSES, thin=8))
-    for layer in convolutions(theirs)[1:]:
-        layer.bias.zero_()  # Captum's gamma and z+ rules leave a negative bias in the denominator
-    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    save_state(theirs, path)
-    with pytest.MonkeyPatch.context() as patch:
-        thin = dataclasses.replace(find_architecture(request.param), construct=construct)
-        patch.setitem(ARCHITECTURES, request.param, thin)
-        ours = jaxinterp.load(request.param, weights=path, classes=CLASSES)
+    folder = tmp_path_factory.mktemp("weights")
+
+    def without_biases(network):
+        for layer in convolutions(network)[1:]:
+            layer.bias.zero_()  # Captum's gamma and z+ leave a negative bias in the denominator
+
+    theirs, ours = thin_pair(request.param, construct, CLASSES, folder, prepare=without_biases)
     params = {name: np.asarray(value, np.float64) for name, value in ours.params.items()}
     images = np.random.default_rng(1).normal(size=(2, side, side, 3))
     return theirs.double(), ours.apply, params, images
